@@ -1,0 +1,181 @@
+"""The logical graph: what is computed, on logical (global) tensors, before anyone asks where.
+
+A `Graph` is frozen data; its node order is topological (an invariant that `verify` checks). Passes make new graphs with a
+`Builder`. Values carry what the passes found out: `time` (their Sbp on the micro-batch axis) and `layout`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from oflow.errors import OflowError
+from oflow.sbp import Layout, Placement, Sbp
+from oflow.types import Attrs, TensorType
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An edge: `id` is unique in its graph. `fixed`: the layout was asked for by the user and may not be changed."""
+
+    id: int
+    type: TensorType
+    name: str = ""
+    time: Sbp | None = None
+    layout: Layout | None = None
+    fixed: bool = False
+
+    def __str__(self) -> str:
+        marks = "".join(f" {mark}" for mark in (f"t:{self.time}" if self.time else "", self.layout or "") if mark)
+        return f"%{self.id}: {self.type}{marks}"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operator call. `line` is the user's file:line; `phase` F, B or update; `rate` acts per step; `stage` a pipeline chunk.
+
+    `placement` is where it runs, `signature` one Sbp tuple per operand and result (chosen by SBP inference).
+    """
+
+    id: int
+    op: str
+    ins: tuple[int, ...]
+    outs: tuple[int, ...]
+    attrs: Attrs = ()
+    stage: int | None = None
+    phase: str = "F"
+    rate: int = 1
+    placement: Placement | None = None
+    stream: str = "compute"
+    line: str = ""
+    name: str = ""
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return dict(self.attrs)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Kept state: a weight, a buffer or optimizer state, under its attribute path. `update` is the value that replaces it.
+
+    `init` names the rule that fills it (frontend.nn.init), with `init_args`; `trainable` weights get gradients.
+    """
+
+    name: str
+    value: int
+    init: str = "zeros"
+    init_args: Attrs = ()
+    trainable: bool = True
+    update: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Nodes in topological order, values by id, inputs and named outputs. `micro_batches` is the size of the time axis."""
+
+    nodes: tuple[Node, ...] = ()
+    values: Mapping[int, Value] = field(default_factory=dict)
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[tuple[str, int], ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    micro_batches: int = 1
+    evaluator: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
+    """Bound by the program: the NumPy reference of `Graph.evaluate`."""
+
+    def evaluate(self, *inputs: Any) -> Any:
+        """The reference: node by node in NumPy, no plan, no actors. Returns what the program returns for these inputs."""
+        if self.evaluator is None:
+            raise OflowError("this graph was not made by of.compile; it has no parameters to evaluate with")
+        return self.evaluator(self, *inputs)
+
+    def producers(self) -> dict[int, Node]:
+        return {out: node for node in self.nodes for out in node.outs}
+
+    def consumers(self) -> dict[int, list[Node]]:
+        found: dict[int, list[Node]] = {}
+        for node in self.nodes:
+            for value in dict.fromkeys(node.ins):
+                found.setdefault(value, []).append(node)
+        return found
+
+    def sinks(self) -> set[int]:
+        """Values that leave the step: outputs and new values of kept state."""
+        return {v for _, v in self.outputs} | {p.update for p in self.parameters if p.update is not None}
+
+
+def verify(graph: Graph) -> None:
+    """Raises OflowError (our fault) unless every value is defined once before its use and all references exist."""
+    defined: set[int] = set(graph.inputs) | {p.value for p in graph.parameters}
+    if len(defined) != len(graph.inputs) + len(graph.parameters):
+        raise OflowError("a value is both input and parameter, or listed twice")
+    for node in graph.nodes:
+        missing = [v for v in node.ins if v not in defined]
+        if missing:
+            raise OflowError(f"node {node.id} {node.op} reads %{missing[0]} before it is made", line=node.line)
+        for out in node.outs:
+            if out in defined:
+                raise OflowError(f"value %{out} is made twice", line=node.line)
+            defined.add(out)
+    lost = [v for v in (*defined, *graph.sinks()) if v not in graph.values or v not in defined]
+    if lost:
+        raise OflowError(f"value %{lost[0]} has no type or no producer")
+
+
+class Builder:
+    """Appends nodes to a graph under construction. `at` sets the line, stage and phase that new nodes carry."""
+
+    def __init__(self, graph: Graph | None = None) -> None:
+        start = graph or Graph()
+        self.nodes: list[Node] = list(start.nodes)
+        self.values: dict[int, Value] = dict(start.values)
+        self.inputs: list[int] = list(start.inputs)
+        self.outputs: list[tuple[str, int]] = list(start.outputs)
+        self.parameters: list[Parameter] = list(start.parameters)
+        self.micro_batches = start.micro_batches
+        self.evaluator = start.evaluator
+        self._value_id = max(self.values, default=-1) + 1
+        self._node_id = max((n.id for n in self.nodes), default=-1) + 1
+        self.line = ""
+        self.stage: int | None = None
+        self.phase = "F"
+        self.placement: Placement | None = None
+
+    @contextmanager
+    def at(self, **facts: Any) -> Iterator[None]:
+        """Within the block new nodes carry these facts (line, stage, phase, placement)."""
+        before = {name: getattr(self, name) for name in facts}
+        for name, fact in facts.items():
+            setattr(self, name, fact)
+        try:
+            yield
+        finally:
+            for name, fact in before.items():
+                setattr(self, name, fact)
+
+    def value(self, type: TensorType, **facts: Any) -> Value:
+        made = Value(self._value_id, type, **facts)
+        self._value_id += 1
+        self.values[made.id] = made
+        return made
+
+    def node(self, op: str, ins: Iterable[int], types: Iterable[TensorType], attrs: Attrs = (), **facts: Any) -> Node:
+        outs = tuple(self.value(type).id for type in types)
+        here = {"line": self.line, "stage": self.stage, "phase": self.phase, "placement": self.placement}
+        made = Node(self._node_id, op, tuple(ins), outs, attrs, **{**here, **facts})
+        self._node_id += 1
+        self.nodes.append(made)
+        return made
+
+    def update_value(self, value: int, **facts: Any) -> None:
+        self.values[value] = replace(self.values[value], **facts)
+
+    def build(self) -> Graph:
+        made = Graph(
+            tuple(self.nodes), dict(self.values), tuple(self.inputs), tuple(self.outputs), tuple(self.parameters),
+            self.micro_batches, self.evaluator,
+        )  # fmt: skip
+        verify(made)
+        return made

@@ -1,0 +1,221 @@
+"""What an operator is: one `Op` holds its rule, gradient, cost, local attributes, kernel and example.
+
+    matmul = op("matmul", rule=..., linear=[{0}, {1}], exact=True, example=...)
+    @matmul.grad
+    def _(g, y, a, b, **attrs): ...            # cotangent, result, operands -> one cotangent (or None) per operand
+    @matmul.kernel
+    def _(out, a, b, **attrs): ...             # NumPy reference; writes into the slots it is given
+
+Calling an Op on tensors appends a node. Nothing outside this room knows an operator by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from oflow.errors import KernelMissing, ShapeError, TraceError
+from oflow.machine import Cost
+from oflow.ops.tensor import Tensor, user_line
+from oflow.sbp import Box, Rule, Signature, parse_rule, signatures
+from oflow.types import TensorType, freeze
+
+Types = tuple[TensorType, ...]
+Attributes = Mapping[str, Any]
+RuleMaker = Callable[[Types, Attributes], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """The regions of the logical operands and results that one rank works on."""
+
+    ins: tuple[Box, ...]
+    outs: tuple[Box, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Concrete operands and attributes on which the generic test checks every signature.
+
+    operands: arrays (integer-valued where the operator is exact). `tolerance`: declared relative error of inexact operators.
+    """
+
+    operands: tuple[np.ndarray, ...]
+    attrs: dict[str, Any] = field(default_factory=dict)
+    tolerance: float = 1e-5
+
+
+REGISTRY: dict[str, Op] = {}
+"""Every operator by name, filled as the modules of `oflow.ops` (or the user) declare them."""
+
+
+class Op:
+    """One operator. Made by `op` or `elementwise`; see their arguments for the fields."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        rule: str | RuleMaker,
+        dtype: Callable[[Types, Attributes], Sequence[str]] | str | None = None,
+        infer: Callable[[Types, Attributes], Sequence[TensorType]] | None = None,
+        linear: Iterable[Iterable[int]] = (),
+        monotone: Iterable[Iterable[int]] = (),
+        reduce: str | None = "sum",
+        exact: bool = False,
+        inplace: Mapping[int, int] | None = None,
+        lowering: str = "local",
+        example: Callable[[], Sequence[Example]],
+    ) -> None:
+        if name in REGISTRY:
+            raise TraceError(f"operator {name!r} exists already", line=user_line())
+        self.name = name
+        self._rule = rule
+        self._dtype = dtype
+        self._infer = infer
+        self.linear = tuple(frozenset(group) for group in linear)
+        self.monotone = tuple(frozenset(group) for group in monotone)
+        self.reduce = reduce
+        self.exact = exact
+        self.inplace = dict(inplace or {})
+        self.lowering = lowering
+        self.example = example
+        self.gradient: Callable[..., Sequence[Tensor | None]] | None = None
+        self.run: Callable[..., None] | None = None
+        self._cost: Callable[[Types, Types, Attributes], Cost] | None = None
+        self._local: Callable[[Attributes, Shards], Attributes] | None = None
+        self._workspace: Callable[[Types, Types, Attributes], int] | None = None
+        REGISTRY[name] = self
+
+    def __repr__(self) -> str:
+        return f"<operator {self.name}>"
+
+    # ------------------------------------------------------------ declaring the parts of the block
+
+    def grad(self, rule: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare the gradient: ``(g, y, *operands, **attrs)`` -> a cotangent or None for each operand."""
+        self.gradient = rule
+        return rule
+
+    def kernel(self, run: Callable[..., None]) -> Callable[..., None]:
+        """Declare the NumPy kernel: ``(*outs, *ins, **attrs)`` writes into outs; `workspace` is passed where declared."""
+        self.run = run
+        return run
+
+    def cost(self, rule: Callable[[Types, Types, Attributes], Cost]) -> Callable[[Types, Types, Attributes], Cost]:
+        """Declare the cost of one call on shards of these types."""
+        self._cost = rule
+        return rule
+
+    def local(self, rule: Callable[[Attributes, Shards], Attributes]) -> Callable[[Attributes, Shards], Attributes]:
+        """Declare how global attributes become those of one rank."""
+        self._local = rule
+        return rule
+
+    def workspace(self, rule: Callable[[Types, Types, Attributes], int]) -> Callable[[Types, Types, Attributes], int]:
+        """Declare the bytes of temporary memory the kernel needs; it arrives as the uint8 array ``workspace=``."""
+        self._workspace = rule
+        return rule
+
+    # ------------------------------------------------------------ questions the passes ask
+
+    def rule(self, ins: Types, attrs: Attributes) -> Rule:
+        return parse_rule(self._rule if isinstance(self._rule, str) else self._rule(ins, attrs))
+
+    def infer(self, ins: Types, attrs: Attributes) -> Types:
+        """Types of the results. Raises ShapeError where the operands do not fit."""
+        if self._infer is not None:
+            return tuple(self._infer(ins, attrs))
+        shapes = self.rule(ins, attrs).result_shapes(t.shape for t in ins)
+        return tuple(TensorType(shape, dtype) for shape, dtype in zip(shapes, self._dtypes(ins, attrs, len(shapes)), strict=True))
+
+    def _dtypes(self, ins: Types, attrs: Attributes, count: int) -> Sequence[str]:
+        if callable(self._dtype):
+            return self._dtype(ins, attrs)
+        if self._dtype is not None:
+            return (self._dtype,) * count
+        names = {t.dtype for t in ins}
+        if len(names) > 1:
+            raise ShapeError(
+                f"dtypes {', '.join(t.dtype for t in ins)} differ and oflow does not promote; convert one with of.cast(t, dtype)"
+            )
+        return (names.pop(),) * count
+
+    def signatures(self, ins: Types, attrs: Attributes, parts: int) -> tuple[Signature, ...]:
+        """Every valid signature on a mesh axis of `parts` devices; all-B first."""
+        rule = self.rule(ins, attrs)
+        sizes = rule.sizes(t.shape for t in ins)
+        results = {
+            axis[0]: n
+            for operand, made in zip(rule.outs, self.infer(ins, attrs), strict=True)
+            for axis, n in zip(operand, made.shape, strict=True)
+            if len(axis) == 1
+        }
+        linear, monotone = self.partial_groups(attrs)
+        return signatures(rule, tuple(sorted({**results, **sizes}.items())), parts, linear, monotone, self.reduce)
+
+    def partial_groups(self, attrs: Attributes) -> tuple[tuple[frozenset[int], ...], tuple[frozenset[int], ...]]:
+        return self.linear, self.monotone
+
+    def local_attrs(self, attrs: Attributes, shards: Shards) -> dict[str, Any]:
+        return dict(self._local(attrs, shards) if self._local else attrs)
+
+    def estimate(self, ins: Types, outs: Types, attrs: Attributes) -> Cost:
+        """Cost of one call on (shard) types; by default two flops per point of a contraction, one per result element."""
+        if self._cost is not None:
+            return self._cost(ins, outs, attrs)
+        nbytes = sum(t.nbytes for t in (*ins, *outs))
+        return Cost(flops=float(sum(t.size for t in (outs or ins))), nbytes=float(nbytes), calls=1)
+
+    def workspace_nbytes(self, ins: Types, outs: Types, attrs: Attributes) -> int:
+        return self._workspace(ins, outs, attrs) if self._workspace else 0
+
+    def kernel_for(self, kind: str, line: str = "") -> Callable[..., None]:
+        if self.run is None or kind not in ("cpu", "host"):
+            raise KernelMissing(f"operator {self.name} has no kernel for {kind} devices; declare one with @op.kernel", line=line)
+        return self.run
+
+    # ------------------------------------------------------------ use
+
+    def __call__(self, *operands: Tensor, **attrs: Any) -> Any:
+        """Append a node; returns its result (a tuple of results if there are several)."""
+        for operand in operands:
+            if not isinstance(operand, Tensor):
+                raise TraceError(
+                    f"{self.name} takes tensors, got {type(operand).__name__}; turn constants into tensors with of.constant",
+                    line=user_line(),
+                )
+        return self.append(operands, attrs)
+
+    def append(self, operands: Sequence[Tensor], attrs: Attributes, builder: Any = None) -> Any:
+        build = builder or operands[0].builder
+        line = build.line or user_line()
+        types = tuple(t.type for t in operands)
+        try:
+            results = self.infer(types, attrs)
+        except ShapeError as e:
+            raise ShapeError(f"{self.name} of {', '.join(map(str, types))}: {e}", line=line) from None
+        node = build.node(self.name, (t.id for t in operands), results, freeze(attrs), line=line)
+        made = tuple(Tensor(build, out) for out in node.outs)
+        return made[0] if len(made) == 1 else made
+
+
+def op(name: str, **parts: Any) -> Op:
+    """Declare an operator; the arguments are those of `Op`:
+
+    rule      factor rule, or a function (types, attrs) -> rule
+    dtype     dtype of all results, or (types, attrs) -> one per result; default: the operands' common dtype
+    infer     (types, attrs) -> result types, where the rule alone does not give them
+    linear    operand sets that may arrive as P(sum) (the others B): results are P(sum)
+    monotone  operand sets that may arrive as P(max) or P(min)
+    reduce    operation that joins a factor which is summed away: "sum", "max", "min", or None where it may not be split
+    exact     exact on integer-valued data
+    inplace   {result: operand}: the result is the operand's memory, rewritten (optimizer updates)
+    example   () -> examples; an operator without one cannot be registered
+
+    Returns the Op: call it on tensors; attach parts with @op.grad, @op.kernel, @op.cost, @op.local, @op.workspace.
+    """
+    return Op(name, **parts)

@@ -1,0 +1,135 @@
+"""Boxing: changing a tensor's layout by pull. One object, the `Pull`, gives both the cost and the data movement.
+
+Every consumer copies the slices it needs from the producers that hold them; contributions of partial producers are added in
+rank order, so the result does not depend on timing. This works for any two layouts, uneven and nested shards, overlapping and
+disjoint placements included. ``P -> B`` goes through an even split of the flattened elements (reduce-scatter, then
+all-gather), so it moves 2T(p-1) bytes and not Tp(p-1).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+from oflow.sbp.layout import Box, Layout, S
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """One consumer's read from one producer: producer position, region in the producer's shard, region in the own shard."""
+
+    source: int
+    take: Box
+    put: Box
+
+    @property
+    def size(self) -> int:
+        return math.prod(stop - start for start, stop in self.put)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One pull of all consumers from all producers. `flat`: both sides are seen as one axis of all elements."""
+
+    src: Layout
+    dst: Layout
+    flat: bool = False
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (math.prod(shape),) if self.flat else shape
+
+    def pulls(self, shape: tuple[int, ...]) -> tuple[tuple[Pull, ...], ...]:
+        """For each consumer rank its pulls, in producer rank order. shape: the logical tensor's."""
+        return _pulls(self.src, self.dst, self.shape(shape))
+
+    def nbytes(self, shape: tuple[int, ...], itemsize: int) -> int:
+        """Bytes that cross from one device to another, summed over all links."""
+        src, dst = self.src.placement.devices, self.dst.placement.devices
+        return sum(
+            pull.size * itemsize
+            for device, pulls in zip(dst, self.pulls(shape), strict=True)
+            for pull in pulls
+            if src[pull.source] != device
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The steps from one layout to another; empty when they are equal."""
+
+    steps: tuple[Step, ...]
+
+    def nbytes(self, shape: tuple[int, ...], itemsize: int) -> int:
+        return sum(step.nbytes(shape, itemsize) for step in self.steps)
+
+
+def route(src: Layout, dst: Layout) -> Route:
+    """The steps that turn `src` into `dst`, for any two layouts whose partials share one operation."""
+    if src == dst:
+        return Route(())
+    everything_partial = all(s.is_partial for s in src.sbp) and src.placement.size > 1
+    if everything_partial and dst.is_broadcast and dst.placement.size > 1 and len(dst.sbp) == 1:
+        middle = Layout(dst.placement, (S(0),))
+        return Route((Step(src, middle, flat=True), Step(middle, dst, flat=True)))
+    return Route((Step(src, dst),))
+
+
+def _intersect(a: Box, b: Box) -> Box | None:
+    region = tuple((max(p, r), min(q, s)) for (p, q), (r, s) in zip(a, b, strict=True))
+    return None if any(start >= stop for start, stop in region) else region
+
+
+def _relative(region: Box, origin: Box) -> Box:
+    return tuple((start - o, stop - o) for (start, stop), (o, _) in zip(region, origin, strict=True))
+
+
+def _owners(src: Layout, shape: tuple[int, ...]) -> list[list[int]]:
+    """Producers grouped by contribution: the members of a group hold the same elements (replicas along B axes)."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index in range(src.placement.size):
+        at = src.placement.coordinates(index)
+        key = tuple(-1 if sbp.kind == "B" else c for sbp, c in zip(src.sbp, at, strict=True))
+        groups.setdefault(key, []).append(index)
+    return list(groups.values())
+
+
+def _replica(owners: list[int], src: Layout, device: str, consumer: int) -> int:
+    """Which replica a consumer reads: its own device's if there is one, else spread over the replicas."""
+    names = src.placement.devices
+    local = [i for i in owners if names[i] == device]
+    return local[0] if local else owners[consumer % len(owners)]
+
+
+def _takes_part(owners: list[int], number: int, src: Layout, dst: Layout, consumer: int) -> bool:
+    """Whether this consumer receives contribution `number`: along P axes of `dst` exactly one of its siblings does.
+
+    A sibling that holds the contribution on its own device wins, so B -> P and S -> P move nothing on the same devices.
+    """
+    if not dst.is_partial:
+        return True
+    at = dst.placement.coordinates(consumer)
+    ranges = [range(n) if s.is_partial else (c,) for s, n, c in zip(dst.sbp, dst.placement.mesh, at, strict=True)]
+    strides = [math.prod(dst.placement.mesh[i + 1 :]) for i in range(len(at))]
+    siblings = [sum(c * s for c, s in zip(combo, strides, strict=True)) for combo in itertools.product(*ranges)]
+    holders = {src.placement.devices[i] for i in owners}
+    local = [i for i in siblings if dst.placement.devices[i] in holders]
+    return consumer == (local[0] if local else siblings[number % len(siblings)])
+
+
+def _pulls(src: Layout, dst: Layout, shape: tuple[int, ...]) -> tuple[tuple[Pull, ...], ...]:
+    contributions = _owners(src, shape)
+    result = []
+    for consumer, device in enumerate(dst.placement.devices):
+        want = dst.box(shape, consumer)
+        pulls = []
+        for number, owners in enumerate(contributions):
+            held = src.box(shape, owners[0])
+            region = _intersect(want, held)
+            if region is None and shape and math.prod(shape) == 0:
+                continue
+            if region is not None and _takes_part(owners, number, src, dst, consumer):
+                source = _replica(owners, src, device, consumer)
+                pulls.append(Pull(source, _relative(region, held), _relative(region, want)))
+        result.append(tuple(sorted(pulls, key=lambda pull: pull.source)))
+    return tuple(result)

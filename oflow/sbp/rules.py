@@ -1,0 +1,136 @@
+"""Factor rules: one line such as ``m k, k n -> m n`` gives an operator's result shape and all its SBP signatures.
+
+Each word names a factor, the size of one tensor axis. A split of a factor is S wherever it appears and P where it is summed
+away (the idea of Shardy's sharding rules). Marks: ``1`` an axis that no factor covers, ``k!`` a factor that must stay whole,
+``(h d)`` an axis made of several factors, of which only the first (outermost) can be split, and then only into equal parts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from oflow.errors import ShapeError
+from oflow.sbp.layout import B, P, S, Sbp, Signature
+
+Axis = tuple[str, ...]
+"""The factors of one tensor axis, outermost first; empty for an axis of size 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A parsed factor rule. `whole` are the factors that may not be split."""
+
+    ins: tuple[tuple[Axis, ...], ...]
+    outs: tuple[tuple[Axis, ...], ...]
+    whole: frozenset[str]
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """Every factor once, in order of appearance."""
+        seen = dict.fromkeys(f for operand in (*self.ins, *self.outs) for axis in operand for f in axis)
+        return tuple(seen)
+
+    def sizes(self, shapes: Iterable[tuple[int, ...]]) -> dict[str, int]:
+        """The size of each factor that stands alone on an axis of an operand. Raises ShapeError where two axes disagree."""
+        found: dict[str, int] = {}
+        for position, (operand, shape) in enumerate(zip(self.ins, shapes, strict=True)):
+            if len(operand) != len(shape):
+                raise ShapeError(f"operand {position} has {len(shape)} axes, the rule wants {len(operand)}")
+            for axis, n in zip(operand, shape, strict=True):
+                if len(axis) == 1 and found.setdefault(axis[0], n) != n:
+                    raise ShapeError(f"factor {axis[0]!r} is {found[axis[0]]} in one operand and {n} in operand {position}")
+        return found
+
+    def result_shapes(self, shapes: Iterable[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+        sizes = self.sizes(shapes)
+        return tuple(tuple(math.prod(sizes[f] for f in axis) for axis in operand) for operand in self.outs)
+
+
+def _parse_operand(text: str, whole: set[str]) -> tuple[Axis, ...]:
+    axes: list[Axis] = []
+    group: list[str] | None = None
+    for word in text.replace("(", " ( ").replace(")", " ) ").split():
+        if word == "(":
+            group = []
+        elif word == ")":
+            axes.append(tuple(group or ()))
+            group = None
+        else:
+            name = word.rstrip("!")
+            if word.endswith("!"):
+                whole.add(name)
+            if group is not None:
+                group.append(name)
+            else:
+                axes.append(() if name == "1" else (name,))
+    return tuple(axes)
+
+
+@lru_cache(maxsize=4096)
+def parse_rule(text: str) -> Rule:
+    """Parse ``m k, k n -> m n``. A scalar operand is an empty field: ``, m -> m``."""
+    left, arrow, right = text.partition("->")
+    if not arrow:
+        raise ShapeError(f"{text!r} is not a factor rule; write it as 'm k, k n -> m n'")
+    whole: set[str] = set()
+    ins, outs = (tuple(_parse_operand(part, whole) for part in side.split(",")) for side in (left, right))
+    return Rule(ins if left.strip() or "," in left else (), outs, frozenset(whole))
+
+
+def _split_of(operand: tuple[Axis, ...], factor: str) -> tuple[Sbp | None, bool]:
+    """Sbp of an operand when `factor` is split (None: impossible), and whether the parts must be equal."""
+    at = [(i, axis) for i, axis in enumerate(operand) if factor in axis]
+    if not at:
+        return B, False
+    position, axis = at[0]
+    if len(at) > 1 or axis[0] != factor:
+        return None, False
+    return S(position), len(axis) > 1
+
+
+def _split_signature(rule: Rule, factor: str, size: int | None, parts: int, reduce: str | None) -> Signature | None:
+    ins = [_split_of(operand, factor) for operand in rule.ins]
+    outs = [_split_of(operand, factor) for operand in rule.outs]
+    if factor in rule.whole or any(sbp is None for sbp, _ in (*ins, *outs)):
+        return None
+    if any(equal for _, equal in (*ins, *outs)) and (size is None or size % parts):
+        return None
+    summed = any(sbp != B for sbp, _ in ins)
+    results = []
+    for sbp, _ in outs:
+        if sbp == B and summed:
+            if reduce is None:
+                return None
+            sbp = P(reduce)
+        results.append(sbp)
+    return Signature(tuple(s for s, _ in ins if s), tuple(s for s in results if s))
+
+
+@lru_cache(maxsize=65536)
+def signatures(
+    rule: Rule,
+    sizes: tuple[tuple[str, int], ...],
+    parts: int,
+    linear: tuple[frozenset[int], ...] = (),
+    monotone: tuple[frozenset[int], ...] = (),
+    reduce: str | None = "sum",
+) -> tuple[Signature, ...]:
+    """All signatures of a rule on a mesh axis of `parts` devices, without repeats; all-B comes first.
+
+    linear: operand sets that may arrive as P(sum), the rest B; monotone: sets that may arrive as P(max) or P(min);
+    reduce: the operation that combines a factor which is summed away (None: such a factor cannot be split).
+    """
+    size_of = dict(sizes)
+    found = [Signature((B,) * len(rule.ins), (B,) * len(rule.outs))]
+    for factor in rule.factors:
+        signature = _split_signature(rule, factor, size_of.get(factor), parts, reduce)
+        if signature:
+            found.append(signature)
+    partials = [(P, group) for group in linear] + [(P(op), group) for group in monotone for op in ("max", "min")]
+    for partial, group in partials:
+        ins = tuple(partial if i in group else B for i in range(len(rule.ins)))
+        found.append(Signature(ins, (partial,) * len(rule.outs)))
+    return tuple(dict.fromkeys(found))
