@@ -1,0 +1,50 @@
+"""oflow: a static-scheduling compiler and actor runtime for distributed deep learning.
+
+    import oflow as of
+
+Annotate a model with SBP, `of.compile` it to a physical plan of actors, prove the plan, run it. See docs/tour.py.
+"""
+
+from __future__ import annotations
+
+from oflow import check as _check
+from oflow import ops as _ops
+from oflow import sbp, view
+from oflow.actors import simulate as _simulate
+from oflow.checkpoint import read as load
+from oflow.compiler.packing import pack
+from oflow.errors import (
+    DeadlockError,
+    KernelMissing,
+    NotFiniteError,
+    OflowError,
+    OutOfMemory,
+    PlacementError,
+    PlanError,
+    ProgramFailed,
+    ProtocolError,
+    SbpError,
+    ShapeError,
+    TraceError,
+)
+from oflow.frontend import data, nn, optim
+from oflow.frontend.capture import Spec, spec, stage, tap
+from oflow.graph import Graph
+from oflow.machine import Device, Link, Machine, preset
+from oflow.ops import *  # noqa: F403
+from oflow.ops.op import op
+from oflow.plan import Action, Plan, Schedule, Trace
+from oflow.program import Program, compile
+from oflow.sbp import B, Layout, P, Placement, S, placement
+
+# methods that point right in the house are bound here and nowhere else
+Plan.check = _check.check  # type: ignore[attr-defined]
+Plan.simulate = _simulate  # type: ignore[attr-defined]
+
+__version__ = "0.1.0"
+__all__ = [
+    "Action", "B", "DeadlockError", "Device", "Graph", "KernelMissing", "Layout", "Link", "Machine", "NotFiniteError",
+    "OflowError", "OutOfMemory", "P", "Placement", "PlacementError", "Plan", "PlanError", "Program", "ProgramFailed",
+    "ProtocolError", "S", "SbpError", "Schedule", "ShapeError", "Spec", "Trace", "TraceError", "compile", "data", "load", "nn",
+    "op", "optim", "pack", "placement", "preset", "sbp", "spec", "stage", "tap", "view", *_ops.__all__,
+]  # fmt: skip

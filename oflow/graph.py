@@ -36,7 +36,7 @@ class Value:
 class Node:
     """One operator call. `line` is the user's file:line; `phase` F, B or update; `rate` acts per step; `stage` a pipeline chunk.
 
-    `placement` is where it runs, `signature` one Sbp tuple per operand and result (chosen by SBP inference).
+    `placement` is where it runs; `wants` the layout it reads each operand in, from SBP inference until boxings are inserted.
     """
 
     id: int
@@ -50,7 +50,7 @@ class Node:
     placement: Placement | None = None
     stream: str = "compute"
     line: str = ""
-    name: str = ""
+    wants: tuple[Layout, ...] = ()
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -61,7 +61,8 @@ class Node:
 class Parameter:
     """Kept state: a weight, a buffer or optimizer state, under its attribute path. `update` is the value that replaces it.
 
-    `init` names the rule that fills it (frontend.nn.init), with `init_args`; `trainable` weights get gradients.
+    `init` names the rule that fills it, with `init_args`; `trainable` weights get a `gradient`, which the optimizer turns into
+    an `update`.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Parameter:
     init: str = "zeros"
     init_args: Attrs = ()
     trainable: bool = True
+    gradient: int | None = None
     update: int | None = None
 
 

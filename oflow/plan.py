@@ -301,7 +301,9 @@ class Plan:
     """Templates, rank table, order per stream, arenas. Equal plans are equal data; ``from_json(to_json())`` is identity.
 
     order: for each ``device/stream`` its actor rows, one entry an act, for one step. Empty: any ready actor may go.
-    arenas, states, scratches: bytes of each device's arena and kept state, and of each stream's scratch region.
+    arenas, states: bytes of each device's arena and of its kept state.
+    scratches: (offset in the device's arena, bytes) of each ``device/stream``'s scratch region; its actors share it, since a
+    stream runs one act at a time.
     inputs, outputs: host register rows that feed and fetch the program's arguments and results.
     """
 
@@ -312,7 +314,7 @@ class Plan:
     order: dict[str, tuple[int, ...]] = field(default_factory=dict)
     arenas: dict[str, int] = field(default_factory=dict)
     states: dict[str, int] = field(default_factory=dict)
-    scratches: dict[str, int] = field(default_factory=dict)
+    scratches: dict[str, tuple[int, int]] = field(default_factory=dict)
     inputs: tuple[int, ...] = ()
     outputs: tuple[tuple[str, int], ...] = ()
     micro_batches: int = 1

@@ -123,7 +123,9 @@ class Op:
     # ------------------------------------------------------------ questions the passes ask
 
     def rule(self, ins: Types, attrs: Attributes) -> Rule:
-        return parse_rule(self._rule if isinstance(self._rule, str) else self._rule(ins, attrs))
+        text = self._rule if isinstance(self._rule, str) else self._rule(ins, attrs)
+        # an empty left side is no operand, or one scalar: only the operands tell
+        return parse_rule(text, operands=len(ins))
 
     def infer(self, ins: Types, attrs: Attributes) -> Types:
         """Types of the results. Raises ShapeError where the operands do not fit."""

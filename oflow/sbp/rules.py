@@ -70,14 +70,14 @@ def _parse_operand(text: str, whole: set[str]) -> tuple[Axis, ...]:
 
 
 @lru_cache(maxsize=4096)
-def parse_rule(text: str) -> Rule:
-    """Parse ``m k, k n -> m n``. A scalar operand is an empty field: ``, m -> m``."""
+def parse_rule(text: str, operands: int = -1) -> Rule:
+    """Parse ``m k, k n -> m n``. A scalar operand is an empty field: ``, m -> m``; operands=0 says that there is none."""
     left, arrow, right = text.partition("->")
     if not arrow:
         raise ShapeError(f"{text!r} is not a factor rule; write it as 'm k, k n -> m n'")
     whole: set[str] = set()
     ins, outs = (tuple(_parse_operand(part, whole) for part in side.split(",")) for side in (left, right))
-    return Rule(ins if left.strip() or "," in left else (), outs, frozenset(whole))
+    return Rule(() if operands == 0 else ins, outs, frozenset(whole))
 
 
 def _split_of(operand: tuple[Axis, ...], factor: str) -> tuple[Sbp | None, bool]:

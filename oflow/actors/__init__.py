@@ -1,0 +1,10 @@
+"""The actor state machine (no clock, no thread, no array) and its drivers, one a file."""
+
+from __future__ import annotations
+
+from oflow.actors.actor import ACK, REQ, Actor, Launch, Message
+from oflow.actors.session import Launcher, Session, SlotCall
+from oflow.actors.simulator import simulate, simulator
+from oflow.actors.threads import threads
+
+__all__ = ["ACK", "REQ", "Actor", "Launch", "Launcher", "Message", "Session", "SlotCall", "simulate", "simulator", "threads"]

@@ -1,0 +1,47 @@
+"""Memory of one plan: one aligned block of bytes a device for its arena, one for its kept state; every slot is a view."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from oflow.plan import ALIGNMENT, Plan, Register
+from oflow.types import TensorType
+
+
+def aligned_bytes(nbytes: int) -> np.ndarray:
+    """Uninitialised bytes whose address is a multiple of the slot alignment."""
+    block = np.empty(nbytes + ALIGNMENT, np.uint8)
+    start = -block.ctypes.data % ALIGNMENT
+    return block[start : start + nbytes]
+
+
+def view(block: np.ndarray, offset: int, kind: TensorType) -> np.ndarray:
+    """The tensor of type `kind` at `offset` bytes of `block`."""
+    return block[offset : offset + kind.nbytes].view(kind.dtype).reshape(kind.shape)
+
+
+class Memory:
+    """The blocks of a plan by device. `kept` replaces the storage of state registers that live elsewhere (shared programs)."""
+
+    def __init__(self, plan: Plan, kept: dict[int, np.ndarray] | None = None) -> None:
+        self.plan = plan
+        self.arenas = {device: aligned_bytes(nbytes) for device, nbytes in plan.arenas.items()}
+        self.states = {device: aligned_bytes(nbytes) for device, nbytes in plan.states.items()}
+        self.kept = kept or {}
+
+    def slot(self, register: Register, slot: int) -> np.ndarray:
+        if register.id in self.kept:
+            return self.kept[register.id]
+        block = (self.states if register.region == "state" else self.arenas)[register.device]
+        return view(block, register.offset + slot * register.slot_nbytes, register.type)
+
+    def scratch(self, stream: str, offset: int, kind: TensorType) -> np.ndarray:
+        base, _ = self.plan.scratches[stream]
+        return view(self.arenas[stream.partition("/")[0]], base + offset, kind)
+
+    def poison(self, register: int, slot: int) -> None:
+        """Fill a released slot with 0xFF bytes (NaN in every float dtype), so that a late reader shows."""
+        row = self.plan.registers[register]
+        block = (self.states if row.region == "state" else self.arenas)[row.device]
+        start = row.offset + slot * row.slot_nbytes
+        block[start : start + row.type.nbytes] = 0xFF

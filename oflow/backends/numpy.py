@@ -1,0 +1,109 @@
+"""Link a plan to NumPy kernels: each actor row becomes a function (act, slots) that runs its program on views of the arenas.
+
+Calls are bound once for each combination of slots and then only called, so after every slot was used once nothing is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from oflow.backends.arena import Memory
+from oflow.errors import NotFiniteError
+from oflow.ops import REGISTRY
+from oflow.plan import ActorSpec, ActorTemplate, Arg, Call, Plan, Port
+
+Run = Callable[[], None]
+Launcher = Callable[[int, tuple[int, ...]], None]
+
+
+def link(plan: Plan, memory: Memory, *, checked: bool = False, refuse_nan: bool = False) -> list[Launcher]:
+    """One launcher for each actor row. checked: operands are read-only views. refuse_nan: results are tested after each call.
+
+    Raises KernelMissing at the user's line where an operator has no kernel for a device.
+    """
+    return [_Linked(plan, memory, actor, checked, refuse_nan) for actor in plan.actors]
+
+
+class _Linked:
+    """The bound programs of one actor, by slot combination."""
+
+    __slots__ = ("actor", "bound", "checked", "memory", "plan", "positions", "refuse_nan", "template", "window")
+
+    def __init__(self, plan: Plan, memory: Memory, actor: ActorSpec, checked: bool, refuse_nan: bool) -> None:
+        self.plan, self.memory, self.actor, self.checked, self.refuse_nan = plan, memory, actor, checked, refuse_nan
+        self.template: ActorTemplate = plan.actor_templates[actor.template]
+        present = [i for i, p in enumerate(self.template.ports) if not p.peers or p.peers[actor.rank] >= 0]
+        self.positions = {index: at for at, index in enumerate(present)}
+        self.window = math.lcm(*(p.every for p in actor.ports if p.mode in ("slice", "sum")), 1)
+        self.bound: dict[tuple[int, tuple[int, ...]], list[Run]] = {}
+        kind = actor.device.partition(":")[0]
+        for call in self.template.calls:
+            REGISTRY[call.op].kernel_for(kind, call.line)
+
+    def __call__(self, act: int, slots: tuple[int, ...]) -> None:
+        key = (act % self.window, slots)
+        program = self.bound.get(key)
+        if program is None:
+            program = self.bound[key] = [self._bind(call, *key) for call in self.template.calls]
+        try:
+            for run in program:
+                run()
+        except Exception as e:
+            failed = next((c for c, r in zip(self.template.calls, program, strict=True) if r is run), self.template.calls[0])
+            e.add_note(f"in {failed.op} at {failed.line or self.actor.name}, actor {self.actor.label}, act {act}")
+            raise
+
+    def _bind(self, call: Call, phase: int, slots: tuple[int, ...]) -> Run:
+        op = REGISTRY[call.op]
+        outs = [self._view(arg, phase, slots, write=True) for arg in call.outs]
+        ins = [self._view(arg, phase, slots, write=False) for arg in call.ins if self._present(arg)]
+        attrs: dict[str, Any] = call.attrs_of(self.actor.rank)
+        if call.workspace >= 0:
+            attrs["workspace"] = self._scratch(call.workspace)
+        kernel = op.kernel_for(self.actor.device.partition(":")[0], call.line)
+        if any(self._port(arg).mode == "sum" and phase % self._port(arg).every for arg in call.outs if arg.kind == "port"):
+            run: Run = partial(np.add, outs[0], ins[0], out=outs[0])
+        else:
+            run = partial(kernel, *outs, *ins, **attrs)
+        return partial(_run_finite, run, outs, call) if self.refuse_nan else run
+
+    def _present(self, arg: Arg) -> bool:
+        return arg.kind != "port" or arg.index in self.positions
+
+    def _port(self, arg: Arg) -> Port:
+        return self.actor.ports[self.positions[arg.index]]
+
+    def _scratch(self, index: int) -> np.ndarray:
+        scratch = self.template.scratch[index]
+        kind = scratch.types[self.actor.rank if len(scratch.types) > 1 else 0]
+        return self.memory.scratch(self.actor.stream, scratch.offset, kind)
+
+    def _view(self, arg: Arg, phase: int, slots: tuple[int, ...], *, write: bool) -> np.ndarray:
+        if arg.kind == "scratch":
+            return self._scratch(arg.index)
+        port = self._port(arg)
+        found = self.memory.slot(self.plan.registers[port.register], slots[self.positions[arg.index]])
+        if port.mode == "slice":
+            rows = found.shape[0] // port.every
+            at = phase % port.every
+            found = found[at * rows : (at + 1) * rows]
+        if self.checked and not write and port.direction == "in":
+            found = found.view()
+            found.flags.writeable = False
+        return found
+
+
+def _run_finite(run: Run, outs: list[np.ndarray], call: Call) -> None:
+    run()
+    for out in outs:
+        if out.dtype.kind == "f" and out.size and not (math.isfinite(out.max()) and math.isfinite(out.min())):
+            raise NotFiniteError(
+                f"{call.op} made NaN or infinity; lower the learning rate, clip gradients, or compile with refuse_nan=False "
+                "to let it pass",
+                line=call.line,
+            )

@@ -1,0 +1,84 @@
+"""The compiler: a tuple of passes, each one function in one file, read from top to bottom.
+
+    place           stages and parameters get devices
+    differentiate   the backward pass, as nodes of the same graph
+    optimize        step counter, learning rate, clipping and updates, as nodes
+    simplify        common subexpressions once, dead code never
+    micro_batches   the time axis: rates, accumulation
+    infer_sbp       a layout for every value, the annotations fixed
+    insert_boxing   layouts that differ become pulls
+    host            inputs come from and outputs go to the caller's memory
+    expand          Graph -> Plan: templates x rank table
+    chain           what a stream runs back to back becomes one actor
+    schedule        slots for every register, the order of the compute streams
+    order           the order of all other streams
+    memory          offsets, and control registers where bytes are shared
+
+Before them `frontend.capture` traces the user's function; after them `check` proves the plan. A verifier runs after each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from oflow import plan as plans
+from oflow.check import check
+from oflow.compiler.chain import chain
+from oflow.compiler.differentiate import differentiate
+from oflow.compiler.expand import expand
+from oflow.compiler.host import host
+from oflow.compiler.infer_sbp import infer_sbp
+from oflow.compiler.insert_boxing import insert_boxing
+from oflow.compiler.memory import memory
+from oflow.compiler.micro_batches import micro_batches
+from oflow.compiler.optimize import optimize
+from oflow.compiler.options import Options, options
+from oflow.compiler.order import order
+from oflow.compiler.packing import pack
+from oflow.compiler.place import place
+from oflow.compiler.schedule import schedule
+from oflow.compiler.simplify import simplify
+from oflow.graph import Graph, verify
+from oflow.plan import Plan
+
+GRAPH_PASSES: tuple[Callable[[Graph, Options], Graph], ...] = (
+    place,
+    differentiate,
+    optimize,
+    simplify,
+    micro_batches,
+    infer_sbp,
+    insert_boxing,
+    host,
+)
+PLAN_PASSES: tuple[Callable[[Plan, Options], Plan], ...] = (
+    chain,
+    schedule,
+    order,
+    memory,
+)
+PASSES: tuple[str, ...] = ("capture", *(p.__name__ for p in GRAPH_PASSES), "expand", *(p.__name__ for p in PLAN_PASSES))
+"""The names that ``oflow explain FILE --after PASS`` takes, in order."""
+
+
+def compile_graph(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
+    """Run all passes; returns what each one made, by pass name. The last plan is proved by `check`."""
+    verify(captured)
+    made: dict[str, Graph | Plan] = {"capture": captured}
+    graph = captured
+    for graph_pass in GRAPH_PASSES:
+        graph = graph_pass(graph, given)
+        verify(graph)
+        made[graph_pass.__name__] = graph
+    plan = expand(graph, given)
+    plans.verify(plan)
+    made["expand"] = plan
+    for plan_pass in PLAN_PASSES:
+        plan = plan_pass(plan, given)
+        plans.verify(plan)
+        made[plan_pass.__name__] = plan
+    check(plan)
+    return made
+
+
+__all__ = ["PASSES", "Options", "compile_graph", "options", "pack"]

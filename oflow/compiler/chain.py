@@ -1,0 +1,213 @@
+"""chain: one actor of what a stream runs back to back.
+
+Only convex groups of equal devices, stream, stage, phase and rate are joined, and a chain ends after an actor whose result
+another stream reads: an act is atomic, so a longer chain would delay that send. What only the chain itself reads becomes
+scratch memory, at offsets that are reused inside the act.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from oflow.compiler.options import Options
+from oflow.compiler.packing import pack
+from oflow.machine import Cost
+from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, Scratch, aligned
+from oflow.types import TensorType
+
+
+def chain(plan: Plan, options: Options) -> Plan:
+    groups = _groups(plan)
+    inside = _internal_registers(plan, groups)
+    rows = {old: new for new, old in enumerate(r for r in range(len(plan.register_templates)) if r not in inside)}
+    actors = [_merge(plan, group, inside, rows) for group in groups]
+    registers = tuple(plan.register_templates[r] for r in rows)
+    made = replace(plan, actor_templates=tuple(actors), register_templates=registers)
+    moved = {plan.register_bases[old]: made.register_bases[new] for old, new in rows.items()}
+    return replace(
+        made,
+        inputs=tuple(moved[r] for r in plan.inputs),
+        outputs=tuple((name, moved[r]) for name, r in plan.outputs),
+    )
+
+
+# ---------------------------------------------------------------- which actors belong together
+
+
+@dataclass(slots=True)
+class _Group:
+    """A chain that grows: its members (template numbers) and, as bit sets of chain numbers, all chains it depends on."""
+
+    number: int
+    members: list[int] = field(default_factory=list)
+    before: int = 0
+    closed: bool = False
+
+
+def _groups(plan: Plan) -> list[list[int]]:
+    made_by = _writers(plan)
+    cut = _read_elsewhere(plan)
+    groups: list[_Group] = []
+    of: dict[int, _Group] = {}
+    readers: dict[int, list[_Group]] = {}
+    open_groups: dict[tuple[object, ...], _Group] = {}
+    for number, actor in enumerate(plan.actor_templates):
+        sources = [of[made_by[p.register]] for p in actor.ports if p.direction == "in" and p.register in made_by]
+        earlier = [g for p in actor.ports if p.mode == "keep" for g in readers.get(p.register, ())]
+        key = (actor.group, actor.stream, actor.stage, actor.phase, actor.acts)
+        alone = any(p.peers for p in actor.ports) or not actor.calls
+        group = open_groups.get(key)
+        if group is None or group.closed or alone or not _may_join(group, sources, earlier):
+            group = _Group(len(groups), before=1 << len(groups), closed=alone)
+            groups.append(group)
+            open_groups[key] = group
+        group.members.append(number)
+        of[number] = group
+        for port in actor.ports:
+            if port.direction == "in":
+                readers.setdefault(port.register, []).append(group)
+        _depend(groups, group, sources + earlier)
+        group.closed = group.closed or number in cut
+    # popcount of the ancestors is a topological order: a chain's ancestors contain all of theirs
+    return [g.members for g in sorted(groups, key=lambda g: (g.before.bit_count(), g.members[0]))]
+
+
+def _writers(plan: Plan) -> dict[int, int]:
+    """Which template makes a register within a step (kept state is made by the step before)."""
+    ports = [(i, p) for i, a in enumerate(plan.actor_templates) for p in a.ports]
+    return {p.register: i for i, p in ports if p.direction == "out" and p.mode != "keep"}
+
+
+def _may_join(group: _Group, sources: list[_Group], earlier: list[_Group]) -> bool:
+    """No path leaves the chain and comes back, and nobody rewrites state that its own chain reads."""
+    outside = [s for s in sources + earlier if s is not group]
+    return group not in earlier and not any(s.before >> group.number & 1 for s in outside)
+
+
+def _depend(groups: list[_Group], group: _Group, sources: list[_Group]) -> None:
+    """Add what `sources` depend on to `group` and to every chain behind it."""
+    before = group.before
+    for source in sources:
+        before |= source.before
+    if before != group.before:
+        for other in groups:
+            if other.before >> group.number & 1:
+                other.before |= before
+
+
+def _read_elsewhere(plan: Plan) -> set[int]:
+    """Templates one of whose registers an actor of another stream, or another rank, reads."""
+    where = {(p.register): (i, a) for i, a in enumerate(plan.actor_templates) for p in a.ports if p.direction == "out"}
+    found = set()
+    for reader in plan.actor_templates:
+        for port in reader.ports:
+            if port.direction == "in" and port.register in where:
+                number, maker = where[port.register]
+                if port.peers or (reader.group, reader.stream) != (maker.group, maker.stream):
+                    found.add(number)
+    return found
+
+
+def _internal_registers(plan: Plan, groups: list[list[int]]) -> set[int]:
+    """Registers that one chain makes and nobody else reads: they become scratch memory."""
+    of = {number: i for i, members in enumerate(groups) for number in members}
+    users: dict[int, set[int]] = {}
+    keep: set[int] = {r for r, template in enumerate(plan.register_templates) if template.region == "state"}
+    for number, actor in enumerate(plan.actor_templates):
+        for port in actor.ports:
+            users.setdefault(port.register, set()).add(of[number])
+            if port.peers or port.every != 1 or not actor.calls:
+                keep.add(port.register)
+    return {r for r, chains in users.items() if len(chains) == 1 and r not in keep}
+
+
+# ---------------------------------------------------------------- joining the programs
+
+
+@dataclass(frozen=True, slots=True)
+class _Temporary:
+    """A value or workspace inside a chain: first and last call that touch it (inclusive)."""
+
+    types: tuple[TensorType, ...]
+    first: int
+    last: int
+
+    @property
+    def nbytes(self) -> int:
+        return max(aligned(t.nbytes) for t in self.types)
+
+
+def _merge(plan: Plan, members: list[int], inside: set[int], rows: dict[int, int]) -> ActorTemplate:
+    actors = [plan.actor_templates[m] for m in members]
+    ports, place = _ports(actors, inside, rows)
+    calls, temporaries = _calls(plan, actors, inside, place)
+    offsets = pack([(t.first, t.last + 1, t.nbytes) for t in temporaries])
+    scratch = tuple(Scratch(t.types, offset) for t, offset in zip(temporaries, offsets, strict=True))
+    first = actors[0]
+    return replace(
+        first, name=first.name if len(actors) == 1 else f"{first.name}..{actors[-1].name}", ports=ports,
+        calls=calls, scratch=scratch, costs=_sum_costs([a.costs for a in actors]), nodes=tuple(n for a in actors for n in a.nodes),
+    )  # fmt: skip
+
+
+Place = dict[tuple[int, int], int]
+"""Port number in the chain, by (member, port number there)."""
+
+
+def _ports(actors: list[ActorTemplate], inside: set[int], rows: dict[int, int]) -> tuple[tuple[PortTemplate, ...], Place]:
+    """One port for each (register, peers) that the members touch; who makes a register in the chain also reads it there."""
+    ports: dict[tuple[int, tuple[int, ...]], PortTemplate] = {}
+    keys: dict[tuple[int, int], tuple[int, tuple[int, ...]]] = {}
+    for member, actor in enumerate(actors):
+        for index, port in enumerate(actor.ports):
+            if port.register in inside:
+                continue
+            key = keys[member, index] = (port.register, port.peers)
+            if key not in ports or port.direction == "out":
+                ports[key] = replace(port, register=rows[port.register])
+    number = {key: i for i, key in enumerate(ports)}
+    return tuple(ports.values()), {where: number[key] for where, key in keys.items()}
+
+
+def _calls(
+    plan: Plan, actors: list[ActorTemplate], inside: set[int], place: Place
+) -> tuple[tuple[Call, ...], list[_Temporary]]:
+    spans: dict[tuple[str, int], list[int]] = {}
+    types: dict[tuple[str, int], tuple[TensorType, ...]] = {}
+    steps = [(member, actor, call) for member, actor in enumerate(actors) for call in actor.calls]
+    for at, (_, actor, call) in enumerate(steps):
+        for arg in (*call.outs, *call.ins):
+            register = actor.ports[arg.index].register
+            if register in inside:
+                spans.setdefault(("value", register), []).append(at)
+                types["value", register] = plan.register_templates[register].types
+        if call.workspace >= 0:
+            spans["workspace", at] = [at]
+            types["workspace", at] = actor.scratch[call.workspace].types
+    number = {key: i for i, key in enumerate(spans)}
+
+    def bound(member: int, arg: Arg) -> Arg:
+        register = actors[member].ports[arg.index].register
+        return Arg("scratch", number["value", register]) if register in inside else Arg("port", place[member, arg.index])
+
+    calls = tuple(
+        replace(
+            call, outs=tuple(bound(member, a) for a in call.outs), ins=tuple(bound(member, a) for a in call.ins),
+            workspace=number["workspace", at] if call.workspace >= 0 else -1,
+        )  # fmt: skip
+        for at, (member, _, call) in enumerate(steps)
+    )
+    return calls, [_Temporary(types[key], min(at), max(at)) for key, at in spans.items()]
+
+
+def _sum_costs(columns: list[tuple[Cost, ...]]) -> tuple[Cost, ...]:
+    ranks = max(map(len, columns))
+    totals = []
+    for rank in range(ranks):
+        total = Cost()
+        for entries in columns:
+            total = total + entries[rank if len(entries) > 1 else 0]
+        totals.append(total)
+    return tuple(totals)
+
+

@@ -1,0 +1,87 @@
+"""differentiate: reverse mode on the logical graph (Linnainmaa 1970). Gradient nodes inherit line, stage and placement.
+
+Layouts are no concern here: the gradient nodes are ordinary nodes whose layouts are inferred like any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from oflow import ops
+from oflow.compiler.options import Options
+from oflow.errors import TraceError
+from oflow.graph import Builder, Graph, Node
+from oflow.ops.tensor import Tensor
+
+
+def differentiate(graph: Graph, options: Options) -> Graph:
+    if options.optimizer is None:
+        return graph
+    loss = _loss(graph)
+    wanted = {p.value for p in graph.parameters if p.trainable}
+    path = _depends_on(graph, wanted)
+    builder = Builder(graph)
+    producers = graph.producers()
+    cotangents: dict[int, Tensor] = {}
+    last = producers.get(loss)
+    if last is None or loss not in path:
+        raise TraceError("the loss does not depend on any trainable parameter", line=last.line if last else "")
+    with _at(builder, last):
+        cotangents[loss] = ops.full_like(Tensor(builder, loss), 1.0)
+    for node in reversed(graph.nodes):
+        g = cotangents.get(node.outs[0]) if len(node.outs) == 1 else None
+        rule = ops.REGISTRY[node.op].gradient
+        if g is None or rule is None or node.outs[0] not in path:
+            continue
+        with _at(builder, node):
+            made = rule(g, Tensor(builder, node.outs[0]), *(Tensor(builder, v) for v in node.ins), **node.attributes)
+            for v, cotangent in zip(node.ins, made, strict=True):
+                if cotangent is not None and v in path:
+                    cotangents[v] = ops.add(cotangents[v], cotangent) if v in cotangents else cotangent
+    missing = [p for p in graph.parameters if p.trainable and p.value in _ancestors(graph, loss) and p.value not in cotangents]
+    if missing:
+        raise TraceError(*_no_gradient(graph, missing[0].value, missing[0].name))
+    builder.parameters = [
+        replace(p, gradient=cotangents[p.value].id) if p.trainable and p.value in cotangents else p for p in graph.parameters
+    ]
+    return builder.build()
+
+
+def _at(builder: Builder, node: Node):  # type: ignore[no-untyped-def]
+    return builder.at(line=node.line, stage=node.stage, placement=node.placement, phase="B")
+
+
+def _loss(graph: Graph) -> int:
+    name, loss = graph.outputs[0]
+    kind = graph.values[loss].type
+    if kind.shape != () or not kind.is_float:
+        node = graph.producers().get(loss)
+        raise TraceError(
+            f"with an optimizer the first output is the loss, a float scalar; {name} is {kind}. Reduce it with of.mean or of.sum",
+            line=node.line if node else "",
+        )
+    return loss
+
+
+def _depends_on(graph: Graph, sources: set[int]) -> set[int]:
+    """Float values that depend on `sources`, the sources included."""
+    found = set(sources)
+    for node in graph.nodes:
+        if found.intersection(node.ins):
+            found.update(v for v in node.outs if graph.values[v].type.is_float)
+    return found
+
+
+def _ancestors(graph: Graph, value: int) -> set[int]:
+    found = {value}
+    for node in reversed(graph.nodes):
+        if found.intersection(node.outs):
+            found.update(node.ins)
+    return found
+
+
+def _no_gradient(graph: Graph, value: int, name: str) -> tuple[str]:
+    reached = _depends_on(graph, {value})
+    blocking = [n for n in graph.nodes if reached.intersection(n.ins) and ops.REGISTRY[n.op].gradient is None]
+    where = f" ({blocking[0].op} at {blocking[0].line} is not differentiable)" if blocking else ""
+    return (f"parameter {name} reaches the loss but gets no gradient{where}",)

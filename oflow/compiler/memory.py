@@ -1,0 +1,162 @@
+"""memory: offsets for every slot, ahead of time, and control registers for every ordering that the reuse of bytes relies on.
+
+Devices that hold the same registers share one layout. Registers whose actors all run on the device may share bytes when their
+lifetimes in the played step are disjoint; where the streams' own order does not already imply it, a 0-byte control register
+from the last readers to the next writer makes it so, with an initial token where it wraps over a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from oflow.actors import simulate
+from oflow.compiler.options import Options
+from oflow.compiler.order import play_order
+from oflow.compiler.packing import Buffer, pack, peak
+from oflow.plan import ActorTemplate, Plan, PortTemplate, RegisterTemplate, aligned
+from oflow.types import TensorType
+
+CONTROL = TensorType((0,), "uint8")
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """A register's place in the step: `first` and `last` act that touch it, who writes and who reads it last."""
+
+    first: int
+    last: int
+    writer: int
+    readers: tuple[int, ...]
+
+
+def memory(plan: Plan, options: Options) -> Plan:
+    order = play_order(simulate(plan, options.machine, steps=1))
+    lives = _lives(plan, order)
+    offsets: dict[int, dict[str, int]] = {}
+    arenas: dict[str, int] = {}
+    states: dict[str, int] = {}
+    controls: set[tuple[int, int, int]] = set()
+    for devices, rows in _device_classes(plan).items():
+        arena = [r for r in rows if plan.register_templates[r].region == "arena"]
+        state = [r for r in rows if plan.register_templates[r].region == "state"]
+        buffers = [_buffer(plan, r, lives, devices, len(order)) for r in arena]
+        placed = pack(buffers)
+        controls |= _controls(plan, arena, buffers, placed, lives)
+        top = 0
+        for r in state:
+            offsets.setdefault(r, {}).update(dict.fromkeys(devices, top))
+            top += _nbytes(plan.register_templates[r])
+        for r, offset in zip(arena, placed, strict=True):
+            offsets.setdefault(r, {}).update(dict.fromkeys(devices, offset))
+        arenas.update(dict.fromkeys(devices, peak(buffers, placed)))
+        states.update(dict.fromkeys(devices, top))
+    scratches = _scratches(plan, arenas)
+    registers = tuple(
+        replace(template, offsets=_column([offsets[row][d] for d in plan.rank_table[template.group]]))
+        for row, template in enumerate(plan.register_templates)
+    )
+    return _with_controls(
+        replace(plan, register_templates=registers, arenas=arenas, states=states, scratches=scratches), sorted(controls)
+    )
+
+
+def _column(entries: list[int]) -> tuple[int, ...]:
+    return (entries[0],) if len(set(entries)) == 1 else tuple(entries)
+
+
+def _nbytes(template: RegisterTemplate) -> int:
+    return template.slots * max(aligned(t.nbytes) for t in template.types)
+
+
+def _device_classes(plan: Plan) -> dict[tuple[str, ...], list[int]]:
+    """Devices that hold the same register templates, with these templates."""
+    held: dict[str, list[int]] = {device: [] for device in plan.devices}
+    for row, template in enumerate(plan.register_templates):
+        for device in plan.rank_table[template.group]:
+            held[device].append(row)
+    classes: dict[tuple[int, ...], list[str]] = {}
+    for device, rows in held.items():
+        classes.setdefault(tuple(rows), []).append(device)
+    return {tuple(devices): list(rows) for rows, devices in classes.items()}
+
+
+def _lives(plan: Plan, order: list[int]) -> dict[int, _Life]:
+    """Lifetimes of the registers whose bytes may be shared: empty between steps, used by their own device's actors only."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for at, row in enumerate(order):
+        template = plan.actors[row].template
+        first.setdefault(template, at)
+        last[template] = at
+    users: dict[int, list[tuple[int, PortTemplate]]] = {}
+    for number, actor in enumerate(plan.actor_templates):
+        for port in actor.ports:
+            users.setdefault(port.register, []).append((number, port))
+    found = {}
+    for row, uses in users.items():
+        template = plan.register_templates[row]
+        writers = [number for number, port in uses if port.direction == "out"]
+        private = all(not p.peers and plan.actor_templates[n].group == template.group for n, p in uses)
+        if private and writers and not template.initial and not plan.rank_table[template.group][0].startswith("host:"):
+            touched = [number for number, _ in uses]
+            readers = tuple(n for n in touched if n != writers[0]) or (writers[0],)
+            found[row] = _Life(first[writers[0]], max(last[n] for n in touched), writers[0], readers)
+    return found
+
+
+def _buffer(plan: Plan, row: int, lives: dict[int, _Life], devices: tuple[str, ...], length: int) -> Buffer:
+    template = plan.register_templates[row]
+    life = lives.get(row)
+    if life is None or plan.rank_table[template.group] != devices:
+        return (0, length + 1, _nbytes(template))
+    return (life.first, life.last + 1, _nbytes(template))
+
+
+def _controls(
+    plan: Plan, rows: list[int], buffers: list[Buffer], offsets: list[int], lives: dict[int, _Life]
+) -> set[tuple[int, int, int]]:
+    """(reader, writer, initial tokens) for each pair of registers that share bytes, where no stream's order implies it."""
+    needed = set()
+    placed = sorted((offsets[i], i) for i in range(len(rows)) if buffers[i][2])
+    for at, (start, i) in enumerate(placed):
+        for other, j in placed[at + 1 :]:
+            if other >= start + buffers[i][2]:
+                break
+            early, late = sorted((i, j), key=lambda k: buffers[k][0])
+            before, after = lives[rows[early]], lives[rows[late]]
+            needed |= {(reader, after.writer, 0) for reader in before.readers}
+            needed |= {(reader, before.writer, 1) for reader in after.readers}
+    return {(u, w, initial) for u, w, initial in needed if _stream(plan, u) != _stream(plan, w)}
+
+
+def _stream(plan: Plan, number: int) -> str:
+    return plan.actor_templates[number].stream
+
+
+def _scratches(plan: Plan, arenas: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """One scratch region a stream behind the registers, as large as its hungriest actor needs; `arenas` grows by them."""
+    sizes: dict[str, int] = {}
+    for actor in plan.actors:
+        scratch = plan.actor_templates[actor.template].scratch
+        need = max((s.offset + max(aligned(t.nbytes) for t in s.types) for s in scratch), default=0)
+        sizes[actor.stream] = max(sizes.get(actor.stream, 0), need)
+    found = {}
+    for stream, nbytes in sorted(sizes.items()):
+        device = stream.partition("/")[0]
+        if nbytes:
+            found[stream] = (arenas[device], nbytes)
+            arenas[device] += nbytes
+    return found
+
+
+def _with_controls(plan: Plan, controls: list[tuple[int, int, int]]) -> Plan:
+    actors: list[ActorTemplate] = list(plan.actor_templates)
+    registers = list(plan.register_templates)
+    for reader, writer, initial in controls:
+        row = len(registers)
+        name = f"control.{actors[reader].name}>{actors[writer].name}"
+        registers.append(RegisterTemplate(name, actors[reader].group, (CONTROL,), initial=initial))
+        for number, direction in ((reader, "out"), (writer, "in")):
+            port = PortTemplate(row, direction, every=actors[number].acts, mode="control")
+            actors[number] = replace(actors[number], ports=(*actors[number].ports, port))
+    return replace(plan, actor_templates=tuple(actors), register_templates=tuple(registers))

@@ -1,0 +1,120 @@
+"""schedule: slots for every register, and the order of actions on every compute stream. Both are plain data in the plan.
+
+Slots: a register that a stage's forward makes and its backward reads (the stash: the received activation, saved values, the
+loss's turnaround) gets as many as the schedule keeps micro-batches in flight on that stage; what crosses streams is double
+buffered; the rest has one slot. Order: a stage's actions as the schedule lists them, its once-a-step work before or after.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+
+from oflow.compiler.options import Options
+from oflow.compiler.schedules import named_schedule
+from oflow.plan import Action, ActorSpec, ActorTemplate, Plan, PortTemplate, Schedule
+
+COMPUTE = "compute"
+
+
+def schedule(plan: Plan, options: Options) -> Plan:
+    acting = [a for a in plan.actor_templates if a.calls and a.stream == COMPUTE]
+    stages = 1 + max((a.stage for a in acting), default=0)
+    rows = named_schedule(options.schedule, stages, plan.micro_batches)
+    uses = _uses(plan)
+    depth = {id(a): d for a, d in zip(plan.actor_templates, _depths(plan), strict=True)}
+    registers = tuple(
+        replace(template, slots=_slots(plan, rows, uses.get(row, []), template.initial, depth))
+        for row, template in enumerate(plan.register_templates)
+    )
+    actors = tuple(replace(a, priority=_priority(a)) for a in plan.actor_templates)
+    made = replace(plan, register_templates=registers, actor_templates=actors, schedule=rows.name)
+    return replace(made, order=_orders(made, rows))
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    actor: ActorTemplate
+    port: PortTemplate
+
+
+def _uses(plan: Plan) -> dict[int, list[_Use]]:
+    found: dict[int, list[_Use]] = {}
+    for actor in plan.actor_templates:
+        for port in actor.ports:
+            found.setdefault(port.register, []).append(_Use(actor, port))
+    return found
+
+
+def _slots(plan: Plan, rows: Schedule, uses: list[_Use], initial: int, depth: dict[int, int]) -> int:
+    makers = [u.actor for u in uses if u.port.direction == "out"]
+    readers = [u.actor for u in uses if u.port.direction == "in"]
+    if initial or not makers or not readers:
+        return max(initial, 1)
+    maker = makers[0]
+    per_micro_batch = any(u.port.direction == "out" and maker.acts // max(u.port.every, 1) > 1 for u in uses)
+    if per_micro_batch and any(depth[id(r)] > depth[id(maker)] for r in readers if r.acts == maker.acts):
+        return plan.micro_batches
+    crossing = any((r.group, r.stream) != (maker.group, maker.stream) for r in readers)
+    if per_micro_batch and maker.phase == "F" and any(r.phase != "F" for r in readers):
+        # a copy runs ahead of the forward that waits for it, so it needs one slot more to prefetch into
+        ahead = 1 if maker.stream.startswith("copy") else 0
+        return min(rows.stash(readers[0].stage), plan.micro_batches) + ahead
+    return 2 if crossing and (per_micro_batch or maker.phase == "F") else 1
+
+
+def _priority(actor: ActorTemplate) -> int:
+    """Where no order is given: the most downstream first, backward before forward."""
+    return {"F": 0, "update": 2}.get(actor.phase, 1) * 1000 + actor.stage
+
+
+def _orders(plan: Plan, rows: Schedule) -> dict[str, tuple[int, ...]]:
+    """The order of each compute stream whose stages all stand in one row of the schedule."""
+    depths = _depths(plan)
+    orders = {}
+    for stream, actors in plan.streams.items():
+        stages = {plan.actors[a].stage for a in actors if plan.actors[a].phase != "update"}
+        mine = [row for row in rows.rows if stages & {action.stage for action in row}]
+        if stream.endswith(f"/{COMPUTE}") and len(mine) <= 1:
+            orders[stream] = _stream_order(plan, mine[0] if mine else (), [plan.actors[a] for a in actors], depths)
+    return orders
+
+
+def _stream_order(plan: Plan, row: tuple[Action, ...], actors: list[ActorSpec], depths: list[int]) -> tuple[int, ...]:
+    """Work of once a step stands before the first action that needs it; updates come last.
+
+    Neighbouring actions of one phase form a run; where it has barriers (work that waits for all micro-batches), the whole run
+    passes one barrier before the next.
+    """
+    updates = [a for a in actors if a.phase == "update"]
+    once = [a for a in actors if a.phase != "update" and a.acts < plan.micro_batches]
+    each = [a for a in actors if a.phase != "update" and a.acts >= plan.micro_batches]
+    once.sort(key=lambda a: (depths[a.template], a.id))
+    order: list[int] = []
+
+    def emit_once(depth: int) -> None:
+        while once and depths[once[0].template] <= depth:
+            order.append(once.pop(0).id)
+
+    for _, run in itertools.groupby(row, key=lambda action: action.phase):
+        actions = list(run)
+        mine = [a for a in each if a.phase == actions[0].phase and a.stage in {action.stage for action in actions}]
+        for depth in sorted({depths[a.template] for a in mine}):
+            emit_once(depth)
+            for action in actions:
+                order += [a.id for a in mine if a.stage == action.stage and depths[a.template] == depth]
+    emit_once(max(depths, default=0))
+    return tuple(order + [a.id for a in updates])
+
+
+def _depths(plan: Plan) -> list[int]:
+    """How many joins over all micro-batches (out ports every > 1) lie before each template."""
+    made_by: dict[int, tuple[int, bool]] = {}
+    depths: list[int] = []
+    for number, actor in enumerate(plan.actor_templates):
+        before = [made_by[p.register] for p in actor.ports if p.direction == "in" and p.register in made_by]
+        depths.append(max((depths[maker] + joins for maker, joins in before), default=0))
+        for port in actor.ports:
+            if port.direction == "out" and port.mode != "keep":
+                made_by[port.register] = (number, port.every > 1)
+    return depths

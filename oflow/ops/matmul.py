@@ -1,0 +1,151 @@
+"""Products: one operator, `matmul`, whose attribute `spec` is its factor rule.
+
+    "m k, k n -> m n"                       a plain product; S(0),B -> S(0) · B,S(1) -> S(1) · S(1),S(0) -> P follow from the rule
+    "b t k, n k -> b t n"                   a linear layer on (batch, time, features), its weight stored (out, in)
+    "b t h d, b s h d -> b h t s"           attention scores of all heads
+
+The gradient of "A, B -> C" is the same operator: contract("C, B -> A") and contract("C, A -> B").
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from oflow.errors import ShapeError
+from oflow.machine import Cost
+from oflow.ops.op import Attributes, Example, Types, op
+from oflow.ops.tensor import Tensor, user_line
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def _examples() -> list[Example]:
+    def whole(*shape: int) -> np.ndarray:
+        return (np.arange(math.prod(shape)) * 7 % 11 - 5).reshape(shape).astype("float64")
+
+    return [
+        Example((whole(5, 6), whole(6, 7)), {"spec": "m k, k n -> m n"}),
+        Example((whole(2, 5, 6), whole(7, 6)), {"spec": "b t k, n k -> b t n"}),
+        Example((whole(2, 5, 6), whole(2, 5, 7)), {"spec": "b t k, b t n -> n k"}),
+        Example((whole(2, 5, 3, 4), whole(2, 6, 3, 4)), {"spec": "b t h d, b s h d -> b h t s"}),
+        Example((whole(2, 3, 5, 6), whole(2, 6, 3, 4)), {"spec": "b h t s, b s h d -> b t h d"}),
+    ]
+
+
+matmul_op = op("matmul", rule=lambda ins, attrs: attrs["spec"], linear=[{0}, {1}], exact=True, example=_examples)
+
+
+@matmul_op.grad
+def _(g: Tensor, y: Tensor, a: Tensor, b: Tensor, *, spec: str) -> list[Tensor]:
+    left, right, result = split_spec(spec)
+    return [contract(f"{result}, {right} -> {left}", g, b), contract(f"{result}, {left} -> {right}", g, a)]
+
+
+@matmul_op.cost
+def _(ins: Types, outs: Types, attrs: Attributes) -> Cost:
+    sizes = matmul_op.rule(ins, attrs).sizes(t.shape for t in ins)
+    return Cost(2.0 * math.prod(sizes.values()), float(sum(t.nbytes for t in (*ins, *outs))), 1)
+
+
+@matmul_op.kernel
+def _(out: np.ndarray, a: np.ndarray, b: np.ndarray, *, spec: str) -> None:
+    form = canonical(spec)
+    left = _merged(a.transpose(form.left), form.batch, form.rows, form.summed)
+    right = _merged(b.transpose(form.right), form.batch, form.summed, form.columns)
+    target = _merged(out.transpose(form.result), form.batch, form.rows, form.columns)
+    if left is None or right is None or target is None:
+        np.einsum(_einsum(spec), a, b, out=out)
+    elif left.shape[-1] == 0:
+        out[...] = 0
+    else:
+        np.matmul(left, right, out=target)
+
+
+# ---------------------------------------------------------------- a product as batched matrices
+
+
+class Form(NamedTuple):
+    """A spec as (batch, rows, summed) x (batch, summed, columns): axis orders, and how many axes each group has."""
+
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    result: tuple[int, ...]
+    batch: int
+    rows: int
+    summed: int
+    columns: int
+
+
+def split_spec(spec: str) -> tuple[str, str, str]:
+    """The factors of left operand, right operand and result."""
+    operands, _, result = spec.partition("->")
+    left, _, right = operands.partition(",")
+    return left.strip(), right.strip(), result.strip()
+
+
+@lru_cache(maxsize=4096)
+def canonical(spec: str) -> Form:
+    left, right, result = (part.split() for part in split_spec(spec))
+    batch = [f for f in result if f in left and f in right]
+    rows = [f for f in result if f in left and f not in right]
+    columns = [f for f in result if f in right and f not in left]
+    summed = [f for f in left if f in right and f not in result]
+    if {*left, *right, *result} != {*batch, *rows, *columns, *summed}:
+        raise ShapeError(f"spec {spec!r}: every factor must stand in two of the three places")
+    return Form(
+        tuple(left.index(f) for f in (*batch, *rows, *summed)),
+        tuple(right.index(f) for f in (*batch, *summed, *columns)),
+        tuple(result.index(f) for f in (*batch, *rows, *columns)),
+        len(batch), len(rows), len(summed), len(columns),
+    )  # fmt: skip
+
+
+def _merged(x: np.ndarray, batch: int, first: int, second: int) -> np.ndarray | None:
+    """View with each group of axes as one axis (none: an axis of size 1), or None where that would need a copy."""
+    shape = x.shape
+    matrix = (*shape[:batch], math.prod(shape[batch : batch + first]), math.prod(shape[batch + first :]))
+    view = x.view()
+    try:
+        view.shape = matrix
+    except AttributeError:
+        return None
+    return view
+
+
+def _einsum(spec: str) -> str:
+    left, right, result = (part.split() for part in split_spec(spec))
+    names = {f: LETTERS[i] for i, f in enumerate(dict.fromkeys([*left, *right]))}
+    a, b, c = ("".join(names[f] for f in part) for part in (left, right, result))
+    return f"{a},{b}->{c}"
+
+
+# ---------------------------------------------------------------- what users call
+
+
+def contract(spec: str, a: Tensor, b: Tensor) -> Tensor:
+    """Sum of products over the factors that the result of `spec` lacks, e.g. "b t k, n k -> b t n"; see the module."""
+    canonical(spec)
+    return matmul_op(a, b, spec=spec)  # type: ignore[no-any-return]
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b`` as NumPy's matmul: the last two axes are matrices, leading axes are batch axes (equal, or absent in one operand)."""
+    if a.ndim == 0 or b.ndim == 0:
+        raise ShapeError(f"matmul needs at least one axis in {a.type} and {b.type}", line=user_line())
+    rows = ["m"] if a.ndim > 1 else []
+    columns = ["n"] if b.ndim > 1 else []
+    lead = max(a.ndim, b.ndim) - 2
+    batch = [f"b{i}" for i in range(lead)]
+    left = [*batch[lead - max(a.ndim - 2, 0) :], *rows, "k"] if lead > 0 else [*rows, "k"]
+    right = [*(batch[lead - max(b.ndim - 2, 0) :] if lead > 0 else []), "k", *columns]
+    return contract(f"{' '.join(left)}, {' '.join(right)} -> {' '.join([*batch, *rows, *columns])}", a, b)
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """``x @ weight.T``: x (..., in), weight (out, in) -> (..., out)."""
+    lead = " ".join(f"b{i}" for i in range(x.ndim - 1))
+    return contract(f"{lead} k, n k -> {lead} n", x, weight)

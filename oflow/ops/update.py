@@ -1,0 +1,229 @@
+"""Rewriting kept state in place: optimizer updates, the step counter, assignment; and the squares that clipping sums.
+
+Results are the memory of the operands they replace. Gradients must be whole (no partials): the step is not linear in them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from oflow.errors import ShapeError
+from oflow.ops.blocks import axis_names
+from oflow.ops.op import Attributes, Example, RuleMaker, Types, op
+
+BLOCK = 8192
+"""Elements updated at a time: state, gradient and two temporaries of a block stay in cache."""
+
+
+def _elementwise(states: int, tensors: int) -> RuleMaker:
+    """Rule maker: `tensors` operands of one shape, the first `states` of them rewritten, then scalars."""
+
+    def rule(ins: Types, attrs: Attributes) -> str:
+        names = axis_names(len(ins[0].shape))
+        scalars = len(ins) - tensors
+        return ", ".join([names] * tensors + [""] * scalars) + " -> " + ", ".join([names] * states)
+
+    return rule
+
+
+def _kept(states: int, tensors: int, scalars: int) -> Callable[[Types, Attributes], Types]:
+    """Result types: those of the rewritten operands. Raises ShapeError where operands differ or are missing."""
+
+    def infer(ins: Types, attrs: Attributes) -> Types:
+        if not scalars <= len(ins) - tensors <= scalars + 1:
+            raise ShapeError(f"takes {tensors} tensors and {scalars} scalars, then optionally the gradient's scale")
+        for t in ins[1:tensors]:
+            if t != ins[0]:
+                raise ShapeError(f"state and gradient must have one type, got {ins[0]} and {t}")
+        if any(t.shape for t in ins[tensors:]):
+            raise ShapeError("learning rate, step and scale must be scalars")
+        return ins[:states]
+
+    return infer
+
+
+def _flat_blocks(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Matching flat blocks of arrays of one shape, as views."""
+    flat = [a.reshape(-1) for a in arrays]
+    for start in range(0, flat[0].size, BLOCK):
+        yield tuple(a[start : start + BLOCK] for a in flat)
+
+
+def _temporaries(like: np.ndarray, count: int) -> list[np.ndarray]:
+    return [np.empty(min(BLOCK, like.size), like.dtype) for _ in range(count)]
+
+
+# ------------------------------------------------------------ examples
+
+
+def _state(shape: tuple[int, ...], count: int, dtype: str = "float32") -> list[np.ndarray]:
+    random = np.random.default_rng(7)
+    return [random.standard_normal(shape).astype(dtype) for _ in range(count)]
+
+
+def _update_examples(states: int, positive: int = -1, step: bool = False, **attrs: float) -> list[Example]:
+    """Examples over several shapes, with and without the scale; operand `positive` is a second moment."""
+    made = []
+    for i, shape in enumerate([(5, 3), (7,), (2, 3, 5), ()]):
+        tensors = _state(shape, states + 1)
+        if positive >= 0:
+            tensors[positive] = np.abs(tensors[positive])
+        scalars = [np.float32(0.1)] + ([np.float32(i)] if step else []) + ([np.float32(0.5)] if i % 2 else [])
+        made.append(Example((*tensors, *(np.asarray(s) for s in scalars)), dict(attrs) if i else {}, tolerance=1e-5))
+    return made
+
+
+# ------------------------------------------------------------ the operators
+
+sgd_update = op(
+    "sgd_update",
+    rule=_elementwise(1, 2),
+    infer=_kept(1, 2, 1),
+    inplace={0: 0},
+    example=lambda: _update_examples(1, weight_decay=0.1),
+)
+"""(param, grad, lr[, scale]; weight_decay=0) -> param - lr (scale grad + weight_decay param), in place."""
+
+
+@sgd_update.kernel
+def _sgd(param: np.ndarray, grad: np.ndarray, lr: np.ndarray, *scale: np.ndarray, weight_decay: float = 0.0) -> None:
+    rate, factor = float(lr), float(scale[0]) if scale else 1.0
+    (temporary,) = _temporaries(param, 1)
+    for p, g in _flat_blocks(param, grad):
+        step = temporary[: p.size]
+        np.multiply(g, rate * factor, out=step)
+        if weight_decay:
+            p *= 1.0 - rate * weight_decay
+        p -= step
+
+
+momentum_update = op(
+    "momentum_update",
+    rule=_elementwise(2, 3),
+    infer=_kept(2, 3, 1),
+    inplace={0: 0, 1: 1},
+    example=lambda: [
+        *_update_examples(2, momentum=0.9, weight_decay=0.1),
+        *_update_examples(2, momentum=0.9, nesterov=True)[1:],
+    ],
+)
+"""(param, velocity, grad, lr[, scale]; momentum=0.9, nesterov=False, weight_decay=0) -> param, velocity in place.
+
+PyTorch's form: d = scale grad + weight_decay param; velocity = momentum velocity + d; param -= lr velocity, or with nesterov
+param -= lr (d + momentum velocity). The velocity starts at zero.
+"""
+
+
+@momentum_update.kernel
+def _momentum(
+    param: np.ndarray, velocity: np.ndarray, grad: np.ndarray, lr: np.ndarray, *scale: np.ndarray,
+    momentum: float = 0.9, nesterov: bool = False, weight_decay: float = 0.0,
+) -> None:  # fmt: skip
+    rate, factor = float(lr), float(scale[0]) if scale else 1.0
+    first, second = _temporaries(param, 2)
+    for p, v, g in _flat_blocks(param, velocity, grad):
+        d, step = first[: p.size], second[: p.size]
+        np.multiply(g, factor, out=d)
+        if weight_decay:
+            np.multiply(p, weight_decay, out=step)
+            d += step
+        v *= momentum
+        v += d
+        if nesterov:
+            np.multiply(v, momentum, out=step)
+            step += d
+            step *= rate
+        else:
+            np.multiply(v, rate, out=step)
+        p -= step
+
+
+adamw_update = op(
+    "adamw_update",
+    rule=_elementwise(3, 4),
+    infer=_kept(3, 4, 2),
+    inplace={0: 0, 1: 1, 2: 2},
+    example=lambda: _update_examples(3, positive=2, step=True, beta1=0.8, beta2=0.95, eps=1e-6, weight_decay=0.1),
+)
+"""(param, m, v, grad, lr, step[, scale]; beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0) -> param, m, v in place.
+
+`step` is the number of updates done before. Decoupled weight decay (Loshchilov and Hutter 2019):
+m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; both bias-corrected with step + 1;
+param = (1 - lr weight_decay) param - lr m / (sqrt(v) + eps).
+"""
+
+
+@adamw_update.kernel
+def _adamw(
+    param: np.ndarray, m: np.ndarray, v: np.ndarray, grad: np.ndarray, lr: np.ndarray, step: np.ndarray, *scale: np.ndarray,
+    beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0,
+) -> None:  # fmt: skip
+    rate, factor, count = float(lr), float(scale[0]) if scale else 1.0, float(step) + 1.0
+    root = math.sqrt(1.0 - beta2**count)
+    size = -rate * root / (1.0 - beta1**count)
+    floor = eps * root  # sqrt(v / root^2) + eps = (sqrt(v) + eps root) / root
+    first, second = _temporaries(param, 2)
+    for p, a, b, g in _flat_blocks(param, m, v, grad):
+        x, y = first[: p.size], second[: p.size]
+        np.multiply(g, factor * (1.0 - beta1), out=x)
+        a *= beta1
+        a += x
+        np.square(g, out=x)
+        x *= factor * factor * (1.0 - beta2)
+        b *= beta2
+        b += x
+        np.sqrt(b, out=x)
+        x += floor
+        np.multiply(a, size, out=y)
+        y /= x
+        if weight_decay:
+            p *= 1.0 - rate * weight_decay
+        p += y
+
+
+increment = op(
+    "increment",
+    rule=_elementwise(1, 1),
+    inplace={0: 0},
+    exact=True,
+    example=lambda: [Example((np.asarray(41),)), Example((np.arange(5),))],
+)
+"""counter -> counter + 1, in place."""
+
+
+@increment.kernel
+def _increment(counter: np.ndarray) -> None:
+    np.add(counter, 1, out=counter)
+
+
+assign = op(
+    "assign",
+    rule=_elementwise(1, 2),
+    infer=_kept(1, 2, 0),
+    inplace={0: 0},
+    exact=True,
+    example=lambda: [Example((np.zeros((5, 3), "float32"), np.arange(15, dtype="float32").reshape(5, 3)))],
+)
+"""(old, new) -> new, in the memory of old."""
+
+
+@assign.kernel
+def _assign(old: np.ndarray, new: np.ndarray) -> None:
+    np.copyto(old, new)
+
+
+sum_squares = op(
+    "sum_squares",
+    rule=lambda ins, attrs: f"{axis_names(len(ins[0].shape))} -> ",
+    exact=True,
+    example=lambda: [Example((np.arange(-7.0, 8.0, dtype="float32").reshape(5, 3),)), Example((np.arange(7.0),))],
+)
+"""x -> the sum of its squares, a scalar; blocks are added in double precision."""
+
+
+@sum_squares.kernel
+def _sum_squares(out: np.ndarray, x: np.ndarray) -> None:
+    out[...] = sum(float(np.dot(part, part)) for (part,) in _flat_blocks(x))

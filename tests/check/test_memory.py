@@ -1,0 +1,131 @@
+"""Bytes are shared only by registers whose uses are proved to take turns."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from oflow.check import check
+from oflow.errors import OutOfMemory, PlanError
+from oflow.machine import Device, Machine
+from oflow.plan import ALIGNMENT, Plan, Scratch
+from oflow.types import TensorType
+from tests.check.executor import Executor
+from tests.plans import PlanBuilder, pipeline_1f1b, play, random_plan
+
+
+def line(acts: int = 1, order: bool = True, control: bool = False) -> Plan:
+    """a -> x -> b -> y -> c -> z -> d on one stream; x and z never live at once where the stream has an order."""
+    b = PlanBuilder()
+    x, y, z = (b.register(name, "cpu:0", 1) for name in "xyz")
+    turn = b.register("turn", "cpu:0", 1, 1) if control else -1
+    b.actor("a", "cpu:0", [(turn, 1, "control")] if control else [], [(x, 1, "whole")], acts=acts)
+    b.actor("b", "cpu:0", [(x, 1, "whole")], [(y, 1, "whole")], acts=acts)
+    b.actor("c", "cpu:0", [(y, 1, "whole")], [(z, 1, "whole")], acts=acts)
+    b.actor("d", "cpu:0", [(z, 1, "whole")], [(turn, 1, "control")] if control else [], acts=acts)
+    return b.plan({"cpu:0/compute": (0, 1, 2, 3) * acts} if order else None)
+
+
+def moved(plan: Plan, **offsets: int) -> Plan:
+    templates = tuple(replace(t, offsets=(offsets.get(t.name, t.offsets[0]),)) for t in plan.register_templates)
+    return replace(plan, register_templates=templates)
+
+
+@pytest.mark.parametrize("acts", [1, 3])
+def test_registers_that_take_turns_may_share(acts):
+    proof = check(moved(line(acts), z=0))
+    assert proof.arenas == {"cpu:0": 2 * ALIGNMENT}
+
+
+def test_a_control_register_proves_the_turn_that_no_stream_order_gives():
+    with pytest.raises(PlanError) as e:
+        check(moved(line(order=False), z=0))
+    for words in ("x@cpu:0 [0, 64)", "z@cpu:0 [0, 64)", "a@cpu:0 of the next step", "wait for d@cpu:0", "control register"):
+        assert words in str(e.value)
+    assert check(moved(line(order=False, control=True), z=0)).deadlock_free
+
+
+def test_two_live_at_once_are_refused():
+    with pytest.raises(PlanError, match=r"x@cpu:0 .* and register y@cpu:0 .* share bytes \[0, 64\)"):
+        check(moved(line(), y=0))
+
+
+def test_an_order_of_micro_batches_that_mixes_the_uses_is_refused():
+    plan = moved(line(2), z=0)
+    assert check(replace(plan, order={"cpu:0/compute": (0, 1, 2, 3, 0, 1, 2, 3)})).deadlock_free
+    with pytest.raises(PlanError, match="share bytes"):
+        check(replace(plan, order={"cpu:0/compute": (0, 1, 2, 0, 3, 1, 2, 3)}))
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"initial": 1, "slots": 2}, "initial tokens"), ({"region": "state", "state": "p"}, "state is never shared"),
+])  # fmt: skip
+def test_kept_registers_share_with_nobody(change, words):
+    plan = line()
+    templates = plan.register_templates
+    same = tuple(replace(t, offsets=(0,), **(change if t.name == "z" or "state" in change else {})) for t in templates)
+    with pytest.raises(PlanError, match=words):
+        check(replace(plan, register_templates=same, states={"cpu:0": 1024}))
+
+
+def test_scratch_is_its_streams_alone():
+    plan = line()
+    templates = tuple(replace(t, scratch=(Scratch((TensorType((8,)),)),)) for t in plan.actor_templates)
+    plan = replace(plan, actor_templates=templates, arenas={"cpu:0": 256})
+    with pytest.raises(PlanError, match=r"needs scratch bytes \[0, 32\), but stream cpu:0/compute has 0"):
+        check(plan)
+    assert check(replace(plan, scratches={"cpu:0/compute": (192, 64)})).arenas == {"cpu:0": 256}
+    with pytest.raises(PlanError, match=r"share bytes \[128, 192\).*scratch belongs"):
+        check(replace(plan, scratches={"cpu:0/compute": (128, 64)}))
+    with pytest.raises(PlanError, match=r"\[224, 288\) of the arena of cpu:0, which has 256 bytes"):
+        check(replace(plan, scratches={"cpu:0/compute": (224, 64)}))
+
+
+def test_registers_lie_inside_their_arena():
+    with pytest.raises(PlanError, match=r"register z@cpu:0 lies at bytes \[128, 192\) of the arena of cpu:0, which has 191"):
+        check(replace(line(), arenas={"cpu:0": 191}))
+
+
+def test_out_of_memory_shows_the_largest():
+    plan = replace(pipeline_1f1b(2, 3), machine=Machine("tiny", {"cpu": Device(memory_nbytes=200)}))
+    with pytest.raises(OutOfMemory) as e:
+        check(plan)
+    assert "cpu:0 has 200 bytes" in str(e.value) and "2 x f32[4]  stash0@cpu:0 (arena)" in str(e.value)
+
+
+def random_line(rng: random.Random, seed: int) -> Plan:
+    """A chain on one or two streams, in an order that runs: many of its registers take turns."""
+    b, n, acts = PlanBuilder(), rng.randint(4, 8), rng.randint(1, 3)
+    registers = [b.register(f"r{i}", "cpu:0", rng.choice((1, 1, 2))) for i in range(n - 1)]
+    streams = [rng.choice(("s", "s", "s", "t")) for _ in range(n)]
+    for i in range(n):
+        ins = [(registers[j], 1, "whole") for j in ([i - 1] if i else [])]
+        b.actor(f"a{i}", "cpu:0", ins, [(r, 1, "whole") for r in registers[i : i + 1]], acts=acts, stream=streams[i])
+    plan = b.plan()
+    return replace(plan, order=play(plan, seed=seed) or {})
+
+
+def test_what_is_accepted_never_clashes_in_any_run():
+    accepted = refused = clashed = 0
+    for seed in range(1500):
+        rng = random.Random(seed)
+        plan = random_plan(seed, 8) if seed % 3 == 0 else random_line(rng, seed)
+        free = [t for t in plan.register_templates if t.region == "arena" and not t.initial]
+        if len(free) < 2:
+            continue
+        chosen = rng.sample(free, min(len(free), rng.choice((2, 2, 3))))
+        plan = moved(plan, **{t.name: chosen[0].offsets[0] for t in chosen})
+        plan = replace(plan, arenas={device: nbytes + 256 for device, nbytes in plan.arenas.items()})
+        try:
+            check(plan)
+        except PlanError:
+            runs = [Executor(plan, s).run(3) for s in range(2)]
+            refused += 1
+            clashed += any(run.clashes or run.hung for run in runs)
+            continue
+        runs = [Executor(plan, seed + s).run(3) for s in range(3)]
+        assert not any(run.clashes for run in runs), f"seed {seed}"
+        accepted += any(runs[0].sharing.values())
+    assert accepted > 100 and clashed > refused * 0.5, (accepted, clashed, refused)
