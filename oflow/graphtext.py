@@ -1,10 +1,10 @@
 """The logical graph as text, one node a line, and back: ``parse_graph(format_graph(graph)) == graph``.
 
-    graph micro_batches=2
-    input %0: f32[512, 64] t:S(0) S(0)@cpu:0-3
-    parameter %1: f32[64, 256] B@cpu:0-3 = "up.weight" init uniform(high=0.1) trainable gradient %9 update %12
-    %3: f32[512, 256] t:S(0) S(0)@cpu:0-3 = relu(%2) # mlp.py:14 stage 0 F
-    output "loss" %8
+    graph: 2 micro-batches
+    input %0: f32[512, 64] "x" t:S(0) S(0)@cpu:0-3 fixed
+    parameter %1: f32[64, 256] B@cpu:0-3 = uniform(high=0.1, low=-0.1)   # "up.weight" trainable gradient %9 update %12
+    %3: f32[512, 256] t:S(0) S(0)@cpu:0-3 = relu(%2)   # mlp.py:14 stage 0 F x2 at cpu:0-3
+    output "loss" %3
 
 What has its default value is left out. A node's number is its position unless ``node N`` says otherwise. Attributes are
 numbers, strings, tuples, None, layouts and types. The evaluator is not part of the text.
@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 
 from oflow.errors import OflowError
-from oflow.graph import Graph, Node, Parameter, Value
+from oflow.graph import Graph, Node, Parameter, Value, verify
 from oflow.sbp import Layout, Placement, Sbp
 from oflow.types import Attrs, TensorType
 
 STRING = r'"(?:[^"\\]|\\.)*"'
 WORD = rf"(?:[A-Za-z_][\w.\-]*|{STRING})"
 LINE = r"[\w./\-]+:\d+"
-PLACEMENT = r"[a-z]+:[\d,\-]+(?: \([\d,]+\))?"
+PLACEMENT = r"[a-z]+:(?:\d+-\d+|\d+(?:,\d+)*)(?: \([\d,]+\))?"
 LAYOUT = rf"(?:\((?:[^()@]|\(\w+\))*\)|[SBP](?:\(\w+\))?)@{PLACEMENT}"
 PLAIN: dict[str, type] = {"Layout": Layout, "Placement": Placement, "Sbp": Sbp, "TensorType": TensorType}
 """Types of attributes that are written ``Name("text")``, besides numbers, strings and tuples."""
@@ -39,7 +39,7 @@ PLAIN: dict[str, type] = {"Layout": Layout, "Placement": Placement, "Sbp": Sbp, 
 
 def format_graph(graph: Graph) -> str:
     """The graph's lines, each ended by a newline. Raises OflowError for an attribute that has no text form."""
-    lines = [f"graph micro_batches={graph.micro_batches}"]
+    lines = [f"graph: {graph.micro_batches} micro-batches"]
     kept = {p.value for p in graph.parameters}
     made = {out for node in graph.nodes for out in node.outs}
     lines += [f"input {_value(graph, v)}" for v in graph.inputs]
@@ -60,16 +60,19 @@ def _word(text: str) -> str:
 
 def _value(graph: Graph, number: int) -> str:
     value = graph.values[number]
-    name = f" {_quote(value.name)}" if value.name else ""
-    return f"{value}{' fixed' if value.fixed else ''}{name}"
+    facts = [_quote(value.name)] if value.name else []
+    facts += [f"t:{value.time}"] if value.time else []
+    facts += [str(value.layout)] if value.layout else []
+    facts += ["fixed"] if value.fixed else []
+    return " ".join([f"%{number}: {value.type}", *facts])
 
 
 def _parameter(p: Parameter) -> str:
-    facts = [_quote(p.name), f"init {_word(p.init)}({_attrs(p.init_args)})"]
+    facts = [_quote(p.name)]
     facts += ["trainable"] if p.trainable else []
     facts += [f"gradient %{p.gradient}"] if p.gradient is not None else []
     facts += [f"update %{p.update}"] if p.update is not None else []
-    return " ".join(facts)
+    return f"{_word(p.init)}({_attrs(p.init_args)})   # {' '.join(facts)}"
 
 
 def _node(graph: Graph, at: int, node: Node) -> str:
@@ -78,12 +81,12 @@ def _node(graph: Graph, at: int, node: Node) -> str:
     facts = [node.line if re.fullmatch(LINE, node.line) else _quote(node.line)] if node.line else []
     facts += [f"stage {node.stage}"] if node.stage is not None else []
     facts.append(_word(node.phase))
-    facts += [f"rate {node.rate}"] if node.rate != 1 else []
-    facts += [f"on {node.placement}"] if node.placement else []
+    facts += [f"x{node.rate}"] if node.rate != 1 else []
+    facts += [f"at {node.placement}"] if node.placement else []
     facts += [f"stream {_word(node.stream)}"] if node.stream != "compute" else []
     facts += [f"wants {'; '.join(map(str, node.wants))}"] if node.wants else []
     facts += [f"node {node.id}"] if node.id != at else []
-    return f"{outs} = {_word(node.op)}({', '.join(ins)}) # {' '.join(facts)}"
+    return f"{outs} = {_word(node.op)}({', '.join(ins)})   # {' '.join(facts)}"
 
 
 def _attrs(attrs: Attrs) -> str:
@@ -152,14 +155,18 @@ class _Line:
 
 def parse_graph(text: str) -> Graph:
     """The graph that `format_graph` printed. Raises OflowError that names the line that does not parse."""
+    if not text.startswith("graph:"):
+        raise OflowError("this is not a graph's text; it starts with a line such as 'graph: 1 micro-batches'")
     reader = _Reader()
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             reader.read(_Line(line, number))
-    return Graph(
+    made = Graph(
         tuple(reader.nodes), reader.values, tuple(reader.inputs), tuple(reader.outputs), tuple(reader.parameters),
         reader.micro_batches,
     )  # fmt: skip
+    verify(made)
+    return made
 
 
 class _Reader:
@@ -175,14 +182,15 @@ class _Reader:
 
     def read(self, line: _Line) -> None:
         readers: dict[str, Callable[[_Line], None]] = {
-            "graph": self._head, "input": self._input, "parameter": self._parameter, "value": self._orphan,
+            "graph:": self._head, "input": self._input, "parameter": self._parameter, "value": self._orphan,
             "output": self._output,
         }  # fmt: skip
-        readers.get(line.find(r"(?:graph|input|parameter|value|output)(?=\s)") or "", self._node)(line)
+        readers.get(line.find(r"(?:graph:|input|parameter|value|output)(?=\s)") or "", self._node)(line)
         line.end()
 
     def _head(self, line: _Line) -> None:
-        self.micro_batches = int(line.need(r"micro_batches=\d+", "micro_batches=N").partition("=")[2])
+        self.micro_batches = int(line.need(r"\d+", "a number of micro-batches"))
+        line.need("micro-batches", "'micro-batches'")
 
     def _input(self, line: _Line) -> None:
         self.inputs.append(self._value(line))
@@ -197,10 +205,10 @@ class _Reader:
     def _parameter(self, line: _Line) -> None:
         value = self._value(line)
         line.need("=", "'='")
-        name = _unquote(line.need(STRING, "a quoted name"))
-        line.need("init", "'init'")
         init = line.word("an init rule")
         args = _call(line)[1]
+        line.need("#", "'#'")
+        name = _unquote(line.need(STRING, "a quoted name"))
         trainable = line.find("trainable") is not None
         gradient, update = line.number_after("gradient", "%"), line.number_after("update", "%")
         self.parameters.append(Parameter(name, value, init, args, trainable, gradient, update))
@@ -208,11 +216,11 @@ class _Reader:
     def _value(self, line: _Line) -> int:
         number = line.value()
         line.need(":", "':'")
-        kind = TensorType.parse(line.need(r"[a-z]+\d+\[[\d, ]*\]", "a type such as f32[64, 128]"))
+        kind = TensorType.parse(line.need(r"\w+\[[^\]]*\]", "a type such as f32[64, 128]"))
+        name = line.find(STRING)
         time = line.find(r"t:\w(?:\(\w+\))?")
         layout = line.find(LAYOUT)
         fixed = line.find("fixed") is not None
-        name = line.find(STRING)
         self.values[number] = Value(
             number, kind, _unquote(name or '""'), Sbp.parse(time[2:]) if time else None,
             Layout.parse(layout) if layout else None, fixed,
@@ -231,12 +239,12 @@ class _Reader:
         line.need("#", "'#'")
         where = line.find(LINE) or line.find(STRING)
         stage, phase = line.number_after("stage"), line.word("a phase")
-        rate, placement, stream = line.number_after("rate"), line.after("on", PLACEMENT), line.after("stream", WORD)
+        rate, placement, stream = line.find(r"x\d+(?!\S)"), line.after("at", PLACEMENT), line.after("stream", WORD)
         wants = line.after("wants", rf"{LAYOUT}(?:; {LAYOUT})*")
         number = line.number_after("node")
         self.nodes.append(Node(
             len(self.nodes) if number is None else number, op, ins, tuple(outs), attrs, stage, phase,
-            1 if rate is None else rate, Placement.parse(placement) if placement else None,
+            int(rate[1:]) if rate else 1, Placement.parse(placement) if placement else None,
             _unquote(stream or "compute"), _unquote(where or ""), tuple(map(Layout.parse, wants.split("; "))) if wants else (),
         ))  # fmt: skip
 

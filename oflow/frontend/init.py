@@ -45,7 +45,8 @@ def _uniform(u: Uniforms, *, low: float = 0.0, high: float = 1.0) -> np.ndarray:
 
 def _integers(u: Uniforms, *, low: int, high: int) -> np.ndarray:
     """Whole numbers low <= n < high, exact in every dtype: for tests that compare bit for bit."""
-    return np.floor(_uniform(u, low=low, high=high))
+    made: np.ndarray = np.floor(_uniform(u, low=low, high=high))
+    return made
 
 
 RULES: Mapping[str, Callable[..., np.ndarray | float]] = {

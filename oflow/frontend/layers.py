@@ -22,6 +22,11 @@ def _weight(shape: tuple[int, ...], fan_in: int, dtype: object, std: float | Non
     return Parameter(shape, dtype, "uniform", low=-bound, high=bound)
 
 
+def _bias(size: int, fan_in: int, dtype: object, std: float | None) -> Parameter:
+    """Zero where the weight is normal(0, std), else drawn like the weight, as PyTorch does."""
+    return Parameter((size,), dtype, "zeros") if std is not None else _weight((size,), fan_in, dtype, None)
+
+
 class ModuleList(Module):
     """Modules by number: index, iterate, take the length. Names are ``0``, ``1``, ..."""
 
@@ -68,8 +73,7 @@ class Linear(Module):
         self.weight = _weight((out_features, in_features), in_features, dtype, std)
         self.has_bias = bias
         if bias:
-            zero = std is not None
-            self.bias = Parameter((out_features,), dtype, "zeros") if zero else _weight((out_features,), in_features, dtype, None)
+            self.bias = _bias(out_features, in_features, dtype, std)
 
     def forward(self, x: Tensor) -> Tensor:
         y = ops.linear(x, self.weight)
@@ -105,6 +109,34 @@ class LayerNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = ops.layer_norm(x, self.weight, self.bias, eps=self.eps)
+        return y
+
+
+class Conv2d(Module):
+    """Images (n, in, h, w) -> (n, out, h', w'): cross-correlation with weight (out, in, kh, kw), plus a bias (out,).
+
+    kernel_size, stride, padding: one number for both image axes, or (rows, columns).
+    """
+
+    weight: Any
+    bias: Any
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], *, stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0, bias: bool = True, dtype: object = "float32", std: float | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
+        fan_in = in_channels * math.prod(kernel)
+        self.stride, self.padding, self.has_bias = stride, padding, bias
+        self.weight = _weight((out_channels, in_channels, *kernel), fan_in, dtype, std)
+        if bias:
+            self.bias = _bias(out_channels, fan_in, dtype, std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = ops.conv2d(x, self.weight, stride=self.stride, padding=self.padding)
+        if self.has_bias:
+            y = ops.add(y, ops.reshape(self.bias, (-1, 1, 1)))
         return y
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from oflow.ops.blocks import BLOCK_NBYTES, axis_names
+from oflow.ops.blocks import BLOCK_NBYTES, axis_names, row_sums
 from oflow.ops.normalize import cost_of_passes
 from oflow.ops.op import Example, Types, op
 from oflow.ops.tensor import Tensor
@@ -78,7 +78,7 @@ def _causal_softmax(out: np.ndarray, scores: np.ndarray, scale: float = 1.0) -> 
         np.copyto(block[:, :, -rows:], -np.inf, where=hidden[:rows, :rows])
         block -= block.max(axis=2, keepdims=True)
         np.exp(block, out=block)
-        block /= block.sum(axis=2, keepdims=True)
+        block /= row_sums(block)
 
 
 causal_softmax_grad = op(

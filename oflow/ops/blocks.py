@@ -22,14 +22,22 @@ def as_rows(x: np.ndarray) -> np.ndarray:
 
 
 def block_rows(width: int, itemsize: int) -> int:
-    """Rows of `width` elements that make one block; at least one."""
-    return max(1, BLOCK_NBYTES // max(1, width * itemsize))
+    """Rows of `width` elements that make one block; at least one, at most 4096 (one number a row is a small temporary)."""
+    return min(4096, max(1, BLOCK_NBYTES // max(1, width * itemsize)))
 
 
-def row_blocks(rows: int, width: int, itemsize: int) -> Iterator[slice]:
-    """Slices that cover range(rows) a block at a time."""
-    step = block_rows(width, itemsize)
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+def row_sums(block: np.ndarray) -> np.ndarray:
+    """Sums over the last axis (..., 1). A dot product with ones is several times faster than a reduction of short rows."""
+    width = block.shape[-1]
+    if width > 2048:
+        return np.asarray(block.sum(axis=-1, keepdims=True))
+    return np.asarray(np.vecdot(block, np.ones(width, block.dtype))[..., None])
+
+
+def row_blocks(rows: np.ndarray) -> Iterator[slice]:
+    """Slices that cover the rows of an array (rows, d) a block at a time."""
+    step = block_rows(rows.shape[1], rows.itemsize)
+    return (slice(start, min(start + step, len(rows))) for start in range(0, len(rows), step))
 
 
 def block_nbytes(shape: tuple[int, ...], itemsize: int) -> int:

@@ -18,6 +18,7 @@ from oflow.ops.tensor import Tensor
 from oflow.types import TensorType
 
 Pair = tuple[int, int]
+Shape = tuple[int, ...]
 
 
 def pair(value: int | tuple[int, int]) -> Pair:
@@ -51,11 +52,12 @@ def _examples() -> list[tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, Any]
         return random.integers(-4, 5, shape).astype("float32")
 
     made = []
-    for x, w, attrs in [
+    shapes: list[tuple[Shape, Shape, dict[str, Any]]] = [
         ((3, 2, 5, 4), (5, 2, 3, 2), {}),
         ((2, 3, 7, 6), (2, 3, 3, 3), {"stride": 2, "padding": 1}),
         ((1, 1, 4, 5), (3, 1, 1, 2), {"stride": (1, 2), "padding": (2, 0)}),
-    ]:
+    ]
+    for x, w, attrs in shapes:
         images, weights = array(*x), array(*w)
         (y,) = _result((TensorType(x), TensorType(w)), attrs)
         made.append((images, weights, array(*y.shape), attrs))
@@ -73,8 +75,10 @@ class _Columns:
     """The workspace of one image (ci, h, w): the padded image and its columns (ci, kh, kw, ho, wo)."""
 
     def __init__(
-        self, workspace: np.ndarray, image: tuple[int, ...], kernel: Pair, result: Pair, stride: Pair, padding: Pair, dtype: np.dtype
-    ) -> None:
+        self, workspace: np.ndarray, image: Shape, kernel: Shape, result: Shape,
+        stride: int | Pair, padding: int | Pair, dtype: np.dtype,
+    ) -> None:  # fmt: skip
+        stride, padding = pair(stride), pair(padding)
         shape = _padded_shape(image, padding)
         self.padded = carve(workspace, 0, shape, dtype)
         self.columns = carve(workspace[self.padded.nbytes :], 0, (image[0], *kernel, *result), dtype)
@@ -104,7 +108,7 @@ class _Columns:
         np.copyto(image, self.inner)
 
 
-def _columns_nbytes(image: tuple[int, ...], kernel: tuple[int, ...], result: tuple[int, ...], padding: Pair, itemsize: int) -> int:
+def _columns_nbytes(image: Shape, kernel: Shape, result: Shape, padding: Pair, itemsize: int) -> int:
     columns = image[0] * math.prod(kernel) * math.prod(result)
     return (math.prod(_padded_shape(image, padding)) + columns) * itemsize
 
@@ -125,9 +129,10 @@ ho = (h + 2 padding - kh) // stride + 1. A bias is added by the caller: ``y + of
 """
 
 
-def _cost_of(ins: Types, outs: Types, n: int, weights: tuple[int, ...], result: tuple[int, ...]) -> Cost:
+def _cost_of(ins: Types, outs: Types, n: int, weights: Shape, result: Shape) -> Cost:
     """Two flops for each product of the direct sum: n (co ci kh kw) (ho wo) products."""
-    return Cost(flops=2.0 * n * math.prod(weights) * math.prod(result), nbytes=float(sum(t.nbytes for t in (*ins, *outs))), calls=1)
+    flops = 2.0 * n * math.prod(weights) * math.prod(result)
+    return Cost(flops=flops, nbytes=float(sum(t.nbytes for t in (*ins, *outs))), calls=1)
 
 
 @conv2d.cost
@@ -145,7 +150,7 @@ def _(ins: Types, outs: Types, attrs: Attributes) -> int:
 def _conv2d(
     out: np.ndarray, x: np.ndarray, w: np.ndarray, stride: int | Pair = 1, padding: int | Pair = 0, *, workspace: np.ndarray
 ) -> None:
-    columns = _Columns(workspace, x.shape[1:], w.shape[2:], out.shape[2:], pair(stride), pair(padding), x.dtype)
+    columns = _Columns(workspace, x.shape[1:], w.shape[2:], out.shape[2:], stride, padding, x.dtype)
     weights = w.reshape(w.shape[0], len(columns.matrix))
     result = out.reshape(*out.shape[:2], columns.matrix.shape[1])
     for i in range(len(x)):
@@ -193,7 +198,7 @@ def _conv2d_grad_input(
     out: np.ndarray, g: np.ndarray, w: np.ndarray, image: Pair, stride: int | Pair = 1, padding: int | Pair = 0,
     *, workspace: np.ndarray,
 ) -> None:  # fmt: skip
-    columns = _Columns(workspace, out.shape[1:], w.shape[2:], g.shape[2:], pair(stride), pair(padding), g.dtype)
+    columns = _Columns(workspace, out.shape[1:], w.shape[2:], g.shape[2:], stride, padding, g.dtype)
     weights = w.reshape(w.shape[0], len(columns.matrix)).T
     cotangents = g.reshape(*g.shape[:2], columns.matrix.shape[1])
     for i in range(len(g)):
@@ -238,7 +243,7 @@ def _conv2d_grad_weight(
     out: np.ndarray, x: np.ndarray, g: np.ndarray, kernel: Pair, stride: int | Pair = 1, padding: int | Pair = 0,
     *, workspace: np.ndarray,
 ) -> None:  # fmt: skip
-    columns = _Columns(workspace, x.shape[1:], kernel, g.shape[2:], pair(stride), pair(padding), x.dtype)
+    columns = _Columns(workspace, x.shape[1:], kernel, g.shape[2:], stride, padding, x.dtype)
     total = out.reshape(out.shape[0], len(columns.matrix))
     product = carve(columns.rest, 0, total.shape, out.dtype)
     cotangents = g.reshape(*g.shape[:2], columns.matrix.shape[1])

@@ -137,8 +137,13 @@ embedding_grad.cost(_cost)
 
 @embedding_grad.workspace
 def _workspace(ins: Types, outs: Types, attrs: Attributes) -> int:
-    """One sort key for each number; one block of rows gathered in sorted order."""
-    return ins[0].size * 8 + min(block_rows(ins[1].shape[-1], ins[1].itemsize), ins[0].size) * ins[1].shape[-1] * ins[1].itemsize
+    """One sort key for each number; one block of rows gathered in sorted order, and one for their sums."""
+    n, d, itemsize = ins[0].size, ins[1].shape[-1], ins[1].itemsize
+    return n * 8 + 2 * _gathered_rows(n, d, itemsize) * d * itemsize
+
+
+def _gathered_rows(n: int, d: int, itemsize: int) -> int:
+    return max(1, min(block_rows(d, itemsize), IDS, n))
 
 
 @embedding_grad.kernel
@@ -157,11 +162,13 @@ def _embedding_grad(
         keys[start : start + IDS] += np.arange(start, min(start + IDS, n))
     keys.sort()
     keys = keys[np.searchsorted(keys, offset * n) : np.searchsorted(keys, (offset + len(out)) * n)]
-    step = min(block_rows(d, out.itemsize), IDS)
+    step = _gathered_rows(n, d, out.itemsize)
     for start in range(0, len(keys), step):
         chosen, position = np.divmod(keys[start : start + step], n)
-        gathered = carve(workspace, n * 8, (len(chosen), d), out.dtype)
+        gathered, sums = carve(workspace, n * 8, (2, len(chosen), d), out.dtype)
         np.take(source, position, axis=0, out=gathered, mode="clip")
         first = np.flatnonzero(np.diff(chosen, prepend=-1))
-        for low, high in zip(first, [*first[1:], len(chosen)], strict=True):
-            out[chosen[low] - offset] += gathered[low:high].sum(axis=0)
+        targets = chosen[first] - offset
+        np.add.reduceat(gathered, first, axis=0, out=sums[: len(first)])
+        sums[0] += out[targets[0]]  # the block before may have ended inside this run
+        out[targets] = sums[: len(first)]

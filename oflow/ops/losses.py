@@ -6,8 +6,8 @@ import numpy as np
 
 from oflow.errors import ShapeError
 from oflow.machine import Cost
-from oflow.ops.blocks import as_rows, axis_names, block_nbytes, carve, row_blocks
 from oflow.ops.arithmetic import square, sub
+from oflow.ops.blocks import as_rows, axis_names, block_nbytes, carve, row_blocks, row_sums
 from oflow.ops.op import Attributes, Example, Types, op
 from oflow.ops.reduce import mean
 from oflow.ops.reduce import sum as reduce_sum
@@ -76,14 +76,14 @@ def _check_labels(labels: np.ndarray, classes: int) -> None:
 def _cross_entropy(out: np.ndarray, logits: np.ndarray, labels: np.ndarray, *, workspace: np.ndarray) -> None:
     rows, flat, result = as_rows(logits), labels.reshape(-1), out.reshape(-1)
     _check_labels(flat, rows.shape[1])
-    for at in row_blocks(*rows.shape, logits.itemsize):
+    for at in row_blocks(rows):
         x = rows[at]
         block = carve(workspace, 0, x.shape, x.dtype)
         largest = x.max(axis=1, keepdims=True)
         np.subtract(x, largest, out=block)
         chosen = block[np.arange(len(x)), flat[at]]
         np.exp(block, out=block)
-        np.log(block.sum(axis=1), out=result[at])
+        np.log(row_sums(block)[:, 0], out=result[at])
         result[at] -= chosen
 
 
@@ -108,12 +108,12 @@ def _(g: Tensor, y: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, Non
 def _cross_entropy_grad(out: np.ndarray, logits: np.ndarray, labels: np.ndarray, g: np.ndarray) -> None:
     rows, flat, result, cotangents = as_rows(logits), labels.reshape(-1), as_rows(out), g.reshape(-1)
     _check_labels(flat, rows.shape[1])
-    for at in row_blocks(*rows.shape, logits.itemsize):
+    for at in row_blocks(rows):
         x, block = rows[at], result[at]
         np.subtract(x, x.max(axis=1, keepdims=True), out=block)
         np.exp(block, out=block)
-        scale = cotangents[at] / block.sum(axis=1)
-        block *= scale[:, None]
+        scale = cotangents[at, None] / row_sums(block)
+        block *= scale
         block[np.arange(len(x)), flat[at]] -= cotangents[at]
 
 

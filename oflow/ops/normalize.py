@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from oflow.machine import Cost
-from oflow.ops.blocks import as_rows, axis_names, block_nbytes, carve, row_blocks
+from oflow.ops.blocks import as_rows, axis_names, block_nbytes, carve, row_blocks, row_sums
 from oflow.ops.op import Attributes, Example, Types, op
 from oflow.ops.reduce import sum as reduce_sum
 from oflow.ops.tensor import Tensor
@@ -58,11 +58,11 @@ softmax.cost(cost_of_passes(8.0))
 @softmax.kernel
 def _softmax(out: np.ndarray, x: np.ndarray) -> None:
     rows, result = as_rows(x), as_rows(out)
-    for at in row_blocks(*rows.shape, x.itemsize):
+    for at in row_blocks(rows):
         block = result[at]
         np.subtract(rows[at], rows[at].max(axis=1, keepdims=True), out=block)
         np.exp(block, out=block)
-        block /= block.sum(axis=1, keepdims=True)
+        block /= row_sums(block)
 
 
 softmax_grad = op(
@@ -87,7 +87,7 @@ def _(g: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor]:
 @softmax_grad.kernel
 def _softmax_grad(out: np.ndarray, g: np.ndarray, y: np.ndarray) -> None:
     cotangents, rows, result = as_rows(g), as_rows(y), as_rows(out)
-    for at in row_blocks(*rows.shape, y.itemsize):
+    for at in row_blocks(rows):
         np.subtract(cotangents[at], np.vecdot(cotangents[at], rows[at])[:, None], out=result[at])
         result[at] *= rows[at]
 
@@ -97,12 +97,14 @@ def _softmax_grad(out: np.ndarray, g: np.ndarray, y: np.ndarray) -> None:
 
 def _center(x: np.ndarray, eps: float, out: np.ndarray) -> np.ndarray:
     """out = x - mean over the last axis; returns 1 / sqrt(variance + eps) of each row as (rows, 1)."""
-    np.subtract(x, x.mean(axis=1, keepdims=True), out=out)
-    deviation = np.vecdot(out, out)[:, None]
-    deviation /= x.shape[1]
+    factor = 1.0 / x.shape[1]
+    np.subtract(x, row_sums(x) * factor, out=out)
+    deviation: np.ndarray = np.vecdot(out, out)[:, None]
+    deviation *= factor
     deviation += eps
     np.sqrt(deviation, out=deviation)
-    return np.reciprocal(deviation, out=deviation)
+    np.reciprocal(deviation, out=deviation)
+    return deviation
 
 
 def _layer_norm_rule(ins: Types, attrs: Attributes) -> str:
@@ -127,7 +129,7 @@ layer_norm.cost(cost_of_passes(8.0))
 @layer_norm.kernel
 def _layer_norm(out: np.ndarray, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float = 1e-5) -> None:
     rows, result = as_rows(x), as_rows(out)
-    for at in row_blocks(*rows.shape, x.itemsize):
+    for at in row_blocks(rows):
         block = result[at]
         block *= _center(rows[at], eps, out=block)
         block *= gamma
@@ -174,13 +176,13 @@ def _layer_norm_grad_x(
     out: np.ndarray, g: np.ndarray, x: np.ndarray, gamma: np.ndarray, eps: float = 1e-5, *, workspace: np.ndarray
 ) -> None:
     cotangents, rows, result = as_rows(g), as_rows(x), as_rows(out)
-    for at in row_blocks(*rows.shape, x.itemsize):
+    for at in row_blocks(rows):
         block = result[at]
         normalised, inverse = _normalised(workspace, rows[at], eps)
         np.multiply(cotangents[at], gamma, out=block)
         along = np.vecdot(block, normalised)[:, None]
-        along /= rows.shape[1]
-        block -= block.mean(axis=1, keepdims=True)
+        along *= 1.0 / rows.shape[1]
+        block -= row_sums(block) * (1.0 / rows.shape[1])
         normalised *= along
         block -= normalised
         block *= inverse
@@ -208,7 +210,7 @@ def _layer_norm_grad_gamma(
     cotangents, rows = as_rows(g), as_rows(x)
     total = carve(workspace[workspace.size - out.nbytes :], 0, out.shape, out.dtype)
     out[...] = 0
-    for at in row_blocks(*rows.shape, x.itemsize):
+    for at in row_blocks(rows):
         normalised, _ = _normalised(workspace, rows[at], eps)
         normalised *= cotangents[at]
-        out += normalised.sum(axis=0, out=total)
+        out += np.matmul(np.ones(len(normalised), out.dtype), normalised, out=total)

@@ -173,7 +173,8 @@ class Op:
         return Cost(flops=float(sum(t.size for t in (outs or ins))), nbytes=float(nbytes), calls=1)
 
     def workspace_nbytes(self, ins: Types, outs: Types, attrs: Attributes) -> int:
-        return self._workspace(ins, outs, attrs) if self._workspace else 0
+        """Bytes of workspace; at least one where the operator declares any, so that empty shards get the array too."""
+        return max(1, self._workspace(ins, outs, attrs)) if self._workspace else 0
 
     def kernel_for(self, kind: str, line: str = "") -> Callable[..., None]:
         if self.run is None or kind not in ("cpu", "host"):

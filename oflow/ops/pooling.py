@@ -52,11 +52,12 @@ def _examples() -> list[tuple[np.ndarray, np.ndarray, dict[str, Any]]]:
     """(images, cotangent, attributes) with integer values, windows with gaps, overlaps and left-over edges."""
     random = np.random.default_rng(29)
     made = []
-    for shape, attrs in [
+    shapes: list[tuple[tuple[int, ...], dict[str, Any]]] = [
         ((3, 2, 6, 4), {"size": 2}),
         ((2, 5, 7, 5), {"size": 3, "stride": 2}),
         ((1, 1, 5, 6), {"size": (1, 2), "stride": (3, 1)}),
-    ]:
+    ]
+    for shape, attrs in shapes:
         (y,) = _result((TensorType(shape),), attrs)
         x, g = (random.integers(-9, 10, s).astype("float32") for s in (shape, y.shape))
         made.append((x, g, attrs))

@@ -107,8 +107,8 @@ def _plan_parts(plan: Plan) -> tuple[list[Box], list[Edge]]:
 
 def register_label(r: Register) -> str:
     if not r.type.nbytes:
-        return f"{r.name} (order only)"
-    return " ".join(filter(None, (r.name, f"x{r.slots}", r.layout, style.bytes_text(r.type.nbytes))))
+        return f"{r.name}\norder only"
+    return f"{r.name} x{r.slots}\n{' '.join(filter(None, (r.layout, style.bytes_text(r.type.nbytes))))}"
 
 
 def register_title(r: Register) -> str:
@@ -132,14 +132,14 @@ def _graph_parts(graph: Graph) -> tuple[list[Box], list[Edge]]:
     for v, name, what in named:
         group, lane = homes[readers[v][0]] if v in readers else ("", what)
         maker[v] = len(boxes)
-        boxes.append(Box(len(boxes), group, lane, "host", name, f"{what} {graph.values[v].type}", str(graph.values[v])))
+        boxes.append(Box(len(boxes), group, lane, "data", name, f"{what} {graph.values[v].type}", str(graph.values[v])))
     edges = [_value_edge(graph, v, maker[v], i) for v, nodes in readers.items() for i in nodes]
     results = [(name, "output", v) for name, v in graph.outputs]
     results += [(p.name, "new value", p.update) for p in graph.parameters if p.update is not None]
     for name, what, v in results:
         source = boxes[maker[v]]
         edges.append(_value_edge(graph, v, source.id, len(boxes)))
-        boxes.append(Box(len(boxes), source.group, source.lane, "host", name, what, str(graph.values[v])))
+        boxes.append(Box(len(boxes), source.group, source.lane, "data", name, what, str(graph.values[v])))
     return boxes, edges
 
 
@@ -150,7 +150,7 @@ def _place(node: Node) -> tuple[str, str]:
 
 
 def _kind(node: Node) -> str:
-    if node.stream != "compute" or node.op == "boxing":
+    if node.stream != "compute":
         return "comm"
     return node.phase if node.phase in style.KINDS else "F"
 
@@ -166,5 +166,5 @@ def _node_title(node: Node) -> str:
 def _value_edge(graph: Graph, v: int, source: int, target: int) -> Edge:
     value = graph.values[v]
     sbp = ", ".join(map(str, value.layout.sbp)) if value.layout else ""
-    label = " ".join(filter(None, (str(value.type), f"t:{value.time}" if value.time else "", sbp)))
-    return Edge(source, target, label, f"{value} {style.bytes_text(value.type.nbytes)}")
+    marks = " ".join(filter(None, (f"t:{value.time}" if value.time else "", sbp)))
+    return Edge(source, target, "\n".join(filter(None, (str(value.type), marks))), f"{value} {style.bytes_text(value.type.nbytes)}")

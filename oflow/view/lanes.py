@@ -11,9 +11,10 @@ from heapq import heapify, heappop, heappush
 from oflow.view import style
 from oflow.view.style import label, rect
 
-WIDTH, HEIGHT, GAP_X, GAP_Y, LEFT, TOP = 148.0, 40.0, 60.0, 16.0, 132.0, 46.0
+WIDTH, HEIGHT, GAP_Y, LEFT, TOP = 148.0, 40.0, 18.0, 132.0, 46.0
+GAP_LABELLED, GAP_BARE = 126.0, 56.0
 LABELS_UP_TO = 48
-"""With more edges than this the labels are tooltips only."""
+"""With more edges than this the labels are tooltips only, and the columns stand closer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """From box `source` to box `target`; a `back` edge (initial tokens) is dashed and does not order the layers."""
+    """From box `source` to box `target`, `label` in one or two lines; a `back` edge (initial tokens) is dashed and does not order the layers."""
 
     source: int
     target: int
@@ -48,7 +49,7 @@ def merged(edges: list[Edge]) -> list[Edge]:
     return [
         group[0]
         if len(group) == 1
-        else Edge(source, target, f"{group[0].label} + {len(group) - 1}", "\n".join(e.title for e in group), back)
+        else Edge(source, target, f"{group[0].label.partition(chr(10))[0]}\nand {len(group) - 1} more", "\n".join(e.title for e in group), back)
         for (source, target, back), group in found.items()
     ]
 
@@ -87,6 +88,8 @@ class _Places:
     """Where every box and lane stands, in pixels."""
 
     def __init__(self, boxes: list[Box], edges: list[Edge]) -> None:
+        self.labelled = len(edges) <= LABELS_UP_TO
+        self.gap = GAP_LABELLED if self.labelled else GAP_BARE
         self.lanes: dict[tuple[str, str], list[Box]] = {}
         for box in sorted(boxes, key=lambda b: style.device_order(b.group)):
             self.lanes.setdefault((box.group, box.lane), []).append(box)
@@ -99,7 +102,7 @@ class _Places:
                 y += 14
             y += self._lane(group, lane, members, y) + 4
         self.height = y + 6
-        self.width = LEFT + (max(self.columns.values(), default=0) + 1) * (WIDTH + GAP_X) + 8
+        self.width = LEFT + (max(self.columns.values(), default=0) + 1) * (WIDTH + self.gap) + 8
 
     def _lane(self, group: str, lane: str, members: list[Box], y: float) -> float:
         filled: dict[int, int] = {}
@@ -107,8 +110,8 @@ class _Places:
             column = self.columns[box.id]
             level = filled.get(column, 0)
             filled[column] = level + 1
-            self.at[box.id] = LEFT + GAP_X / 2 + column * (WIDTH + GAP_X), y + GAP_Y + level * (HEIGHT + GAP_Y)
-        height = GAP_Y + max(filled.values()) * (HEIGHT + GAP_Y)
+            self.at[box.id] = LEFT + self.gap / 2 + column * (WIDTH + self.gap), y + GAP_Y + level * (HEIGHT + GAP_Y)
+        height = GAP_Y + max(filled.values()) * (HEIGHT + GAP_Y) + 8
         self.bands.append((group, lane, y, height))
         return height
 
@@ -127,7 +130,7 @@ def picture(boxes: list[Box], edges: list[Edge], title: str) -> str:
             body.append(label(14, y + 20, style.fit(group, LEFT - 16, 13), size=13, more=' font-weight="600"'))
         body.append(label(14, y + 37, style.fit(lane, LEFT - 16, 11), "of-soft", 11))
         before = group
-    drawn = [_edge(places, edge, len(edges) <= LABELS_UP_TO) for edge in edges]
+    drawn = [_edge(places, edge) for edge in edges]
     body += [line for line, _ in drawn]
     body += [_box(places, box) for box in boxes]
     body += [words for _, words in drawn if words]
@@ -142,22 +145,29 @@ def _box(places: _Places, box: Box) -> str:
     return f'<g pointer-events="bounding-box">{shape}{head}{foot}</g>'
 
 
-def _edge(places: _Places, edge: Edge, labelled: bool) -> tuple[str, str]:
+def _edge(places: _Places, edge: Edge) -> tuple[str, str]:
     """The curve of an edge, and its label (drawn later, above the boxes)."""
     (x1, y1), (x2, y2) = places.at[edge.source], places.at[edge.target]
     x1, y1, y2 = x1 + WIDTH, y1 + HEIGHT / 2, y2 + HEIGHT / 2
-    spans = round((x2 - x1 - GAP_X) / (WIDTH + GAP_X))
+    spans = round((x2 - x1 - places.gap) / (WIDTH + places.gap))
     if x2 < x1:  # against the columns: a bow below both boxes
         x1, x2 = x1 - WIDTH / 2, x2 + WIDTH / 2
         y1, y2 = y1 + HEIGHT / 2, y2 + HEIGHT / 2
         low = max(y1, y2) + 26
-        path, at = f"M{x1:.1f} {y1:.1f}C{x1:.1f} {low:.1f} {x2:.1f} {low:.1f} {x2:.1f} {y2:.1f}", ((x1 + x2) / 2, low - 6)
+        path, at = f"M{x1:.1f} {y1:.1f}C{x1:.1f} {low:.1f} {x2:.1f} {low:.1f} {x2:.1f} {y2:.1f}", (x2 + 0.16 * (x1 - x2), low - 12)
     else:
         bow = -34.0 if spans > 0 and abs(y1 - y2) < 1 else 0.0
         bend = max(30.0, (x2 - x1) / 2.2)
         path = f"M{x1:.1f} {y1:.1f}C{x1 + bend:.1f} {y1 + bow:.1f} {x2 - bend:.1f} {y2 + bow:.1f} {x2:.1f} {y2:.1f}"
-        at = ((x1 + x2) / 2, (y1 + y2) / 2 + 0.75 * bow - 4)
+        at = ((x1 + x2) / 2, (y1 + y2) / 2 + 0.75 * bow)
     dash = ' stroke-dasharray="4 3"' if edge.back else ""
     curve = f'<path class="of-edge" d="{path}" stroke-width="1.3" marker-end="url(#of-arrow)"{dash}>'
     line = f"{curve}<title>{style.escape(edge.title or edge.label)}</title></path>"
-    return line, label(*at, edge.label, "of-soft", 9, "middle") if labelled else ""
+    return line, _words(*at, edge.label) if places.labelled else ""
+
+
+def _words(x: float, y: float, text: str) -> str:
+    """A label in one or two lines around (x, y), with a rim of background so that curves do not cross it."""
+    lines = text.split("\n")
+    made = [label(x, y - 4 + 11 * i, line, "of-soft of-rim", 9, "middle") for i, line in enumerate(lines)]
+    return f'<g pointer-events="none">{"".join(made)}</g>'

@@ -18,6 +18,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "comm": ("communication", "#b8487c"),
     "update": ("update", "#7f5fc4"),
     "host": ("host", "#77818f"),
+    "data": ("input, parameter, output", "#77818f"),
 }
 """What an act does: its name in words and its colour."""
 
@@ -82,13 +83,14 @@ def _rules(colours: dict[str, str]) -> str:
     return (
         f".of-bg{{fill:{colours['bg']}}}.of-ink{{fill:{colours['ink']}}}.of-soft{{fill:{colours['soft']}}}"
         f".of-line{{stroke:{colours['line']}}}.of-band{{fill:{colours['band']};stroke:{colours['line']}}}"
-        f".of-edge{{stroke:{colours['edge']};fill:none}}.of-tip{{fill:{colours['edge']}}}"
+        f".of-edge{{stroke:{colours['edge']};fill:none}}.of-tip{{fill:{colours['edge']}}}.of-rim{{stroke:{colours['band']}}}"
     )
 
 
 def css() -> str:
     kinds = "".join(f".of-{kind}{{fill:{colour}}}" for kind, (_, colour) in KINDS.items())
-    fixed = f".of text{{font-family:{FONT}}}.of-on{{fill:#ffffff}}.of-gap{{stroke:#ffffff;stroke-opacity:.55}}{kinds}"
+    fixed = f".of text{{font-family:{FONT}}}.of-on{{fill:#ffffff}}.of-gap{{stroke:#ffffff;stroke-opacity:.55}}"
+    fixed += f".of-rim{{paint-order:stroke;stroke-width:3px;stroke-linejoin:round}}{kinds}"
     return f"{fixed}{_rules(_LIGHT)}@media (prefers-color-scheme:dark){{{_rules(_DARK)}}}"
 
 

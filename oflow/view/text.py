@@ -7,7 +7,7 @@ from itertools import groupby
 from oflow.check import Proof
 from oflow.graph import Graph
 from oflow.graphtext import format_graph
-from oflow.plan import ActorSpec, Plan, Port, Schedule, Trace
+from oflow.plan import ActorSpec, Plan, Port, Schedule, Span, Trace
 from oflow.view.style import device_order, seconds_text
 
 
@@ -85,7 +85,7 @@ def _actor(plan: Plan, actor: ActorSpec) -> list[str]:
         f"rendezvous {actor.rendezvous}" if actor.rendezvous else "", f"[{calls}]" if calls else "",
         f"{seconds_text(plan.machine.seconds(actor.cost, actor.device))} an act", f"# {template.line}" if template.line else "",
     )  # fmt: skip
-    return [f"    #{actor.id} {actor.name}  {'  '.join(filter(None, facts))}", *(_port(plan, actor, p) for p in actor.ports)]
+    return [f"    #{actor.id} {actor.name}: {'  '.join(filter(None, facts))}", *(_port(plan, actor, p) for p in actor.ports)]
 
 
 def _port(plan: Plan, actor: ActorSpec, port: Port) -> str:
@@ -112,10 +112,13 @@ def schedule(thing: Schedule) -> str:
 
 def _trace(trace: Trace, plan: Plan | None) -> str:
     busy = trace.busy()
+    spans: dict[str, list[Span]] = {}
+    for span in sorted(trace.spans, key=lambda s: (s.start, s.stop, s.actor, s.act)):
+        spans.setdefault(span.stream, []).append(span)
     lines = [f"trace: {trace.source}, {_count(trace.steps, 'step')}, {_count(len(trace.spans), 'act')}, {trace.seconds:.9g} s"]
     for stream in sorted(busy, key=lambda s: (device_order(s.partition("/")[0]), s)):
         lines.append(f"stream {stream}: busy {busy[stream]:.9g} s")
-        for span in sorted((s for s in trace.spans if s.stream == stream), key=lambda s: (s.start, s.stop, s.actor, s.act)):
+        for span in spans[stream]:
             name = plan.actors[span.actor].name if plan is not None else f"#{span.actor}"
             lines.append(f"  {span.start:.9g} .. {span.stop:.9g}  {name} act {span.act}")
     return "\n".join(lines) + "\n"

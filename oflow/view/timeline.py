@@ -1,0 +1,112 @@
+"""Timelines: who was busy when, from a simulated or measured trace alike. One lane a stream, seconds along the axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from oflow.plan import Plan, Span, Trace
+from oflow.view import style
+from oflow.view.style import device_of, device_order, label, rect
+
+LEFT, RIGHT, TOP, LANE, GAP = 128.0, 18.0, 62.0, 24.0, 10.0
+
+
+def window(trace: Trace) -> tuple[float, float]:
+    """First start and last stop, in seconds, of what ran on devices (on the host where nothing else ran)."""
+    spans = [s for s in trace.spans if not s.stream.startswith("host:")] or list(trace.spans)
+    return min((s.start for s in spans), default=0.0), max((s.stop for s in spans), default=0.0)
+
+
+def bubbles(trace: Trace) -> dict[str, float]:
+    """Idle share (0 to 1) of each device's compute over the trace's window, warm-up and cool-down included.
+
+    A device's compute is its stream ``compute``; a device without one is busy while any of its streams is.
+    """
+    start, stop = window(trace)
+    streams = {s.stream for s in trace.spans if not s.stream.startswith("host:")}
+    shares = {}
+    for device in sorted({device_of(stream) for stream in streams}, key=device_order):
+        counted = {f"{device}/compute"} & streams or {s for s in streams if device_of(s) == device}
+        busy = _union((s.start, s.stop) for s in trace.spans if s.stream in counted)
+        shares[device] = 1 - busy / (stop - start) if stop > start else 0.0
+    return shares
+
+
+def _union(ranges: Iterable[tuple[float, float]]) -> float:
+    """Seconds covered by at least one of the ranges."""
+    total, reached = 0.0, float("-inf")
+    for start, stop in sorted(ranges):
+        total += max(0.0, stop - max(start, reached))
+        reached = max(reached, stop)
+    return total
+
+
+def timeline(trace: Trace, plan: Plan | None = None, *, width: float = 1180.0) -> str:
+    """An SVG with one lane a stream, `width` pixels wide. `plan` gives names, colours and micro-batches.
+
+    A bar's tooltip tells the actor, step, micro-batch, start and stop; the bubble share stands beside each device.
+    """
+    start, stop = window(trace)
+    scale = (width - LEFT - RIGHT) / ((stop - start) or 1.0)
+    by_stream: dict[str, list[Span]] = {}
+    for span in trace.spans:
+        by_stream.setdefault(span.stream, []).append(span)
+    streams = sorted(by_stream, key=lambda s: (device_order(device_of(s)), not s.endswith("/compute"), s))
+    shares, places, y, device = bubbles(trace), {}, TOP, ""
+    lanes: list[str] = []
+    for stream in streams:
+        y += GAP if device and device_of(stream) != device else 0
+        y += 12 if device_of(stream) != device else 0
+        lanes += _lane(stream, y, width, shares if device_of(stream) != device else {})
+        device, places[stream] = device_of(stream), y
+        y += LANE
+    bars = [_bar(span, plan, places[span.stream], LEFT, start, scale) for span in trace.spans]
+    found = {style.kind_of(plan.actors[s.actor]) if plan else _guess(s) for s in trace.spans}
+    head = f"{trace.source} timeline: {trace.steps} step{'s' * (trace.steps != 1)} in {style.seconds_text(stop - start)}"
+    body = [label(10, 20, head, size=14, more=' font-weight="600"'), *style.legend(10, 42, sorted(found))]
+    return style.page(width, y + 34, [*body, *lanes, *_axis(stop - start, scale, y), *bars], head)
+
+
+def _lane(stream: str, y: float, width: float, shares: dict[str, float]) -> list[str]:
+    device, _, name = stream.partition("/")
+    made = [rect(LEFT, y, width - LEFT - RIGHT, LANE - 3, "of-band"), label(LEFT - 8, y + 14, name, "of-soft", 11, "end")]
+    if shares:
+        made.append(label(10, y + 14, device, size=12, more=' font-weight="600"'))
+        if device in shares:
+            made.append(label(LEFT, y - 4, f"bubble {shares[device]:.1%}", "of-soft", 10))
+    return made
+
+
+def _guess(span: Span) -> str:
+    """The kind of a span whose plan is not known: by its stream alone."""
+    device, _, stream = span.stream.partition("/")
+    if device.startswith("host:"):
+        return "host"
+    return "comm" if stream.startswith(("comm", "copy")) else "F"
+
+
+def _bar(span: Span, plan: Plan | None, y: float, left: float, start: float, scale: float) -> str:
+    kind, name, words = _guess(span), f"#{span.actor}", f"act {span.act}"
+    inside = str(span.act)
+    if plan is not None:
+        actor = plan.actors[span.actor]
+        step, micro_batch = divmod(span.act, actor.acts)
+        kind, name, words = style.kind_of(actor), actor.label, f"step {step}, micro-batch {micro_batch}"
+        inside = str(micro_batch) if actor.acts > 1 else ""
+    took = style.seconds_text(span.stop - span.start)
+    title = f"{name}\n{words}\n{style.seconds_text(span.start)} to {style.seconds_text(span.stop)} ({took})"
+    x, w = left + max(0.0, span.start - start) * scale, max((span.stop - span.start) * scale, 0.6)
+    gap = " of-gap" if w > 3 else ""
+    bar = rect(x, y, w, LANE - 3, f"of-{kind}{gap}", title)
+    fits = len(inside) * 6.2 + 2 <= w
+    centred = ' pointer-events="none"'
+    return bar + (label(x + w / 2, y + 14.5, inside, "of-on", 10.5, "middle", centred) if fits and inside else "")
+
+
+def _axis(seconds: float, scale: float, y: float) -> list[str]:
+    made = []
+    for tick in style.ticks(seconds):
+        x = LEFT + tick * scale
+        made.append(f'<line class="of-line" x1="{x:.2f}" y1="{TOP:.0f}" x2="{x:.2f}" y2="{y + 4:.0f}"/>')
+        made.append(label(x, y + 18, style.seconds_text(tick) if tick else "0 s", "of-soft", 10.5, "middle"))
+    return made
