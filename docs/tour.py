@@ -72,8 +72,9 @@ print(f"loss {losses[0]:.4f} -> {losses[-1]:.4f}")
 assert np.isclose(losses[0], reference, rtol=1e-5)
 assert losses[-1] < losses[0]
 
-# 8. A second program over the same parameters, in another layout: on one device.
+# 8. A second program over the same parameters, in another layout: annotate anew, on one device.
 
+model.to_global(of.placement("cpu", [0]), of.B)
 predict = of.compile(lambda x: model(x), of.spec((128, 64)), state=step)
 logits = predict(x)
 assert logits.shape == (128, 10)

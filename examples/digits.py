@@ -53,7 +53,7 @@ def annotate(model, layout):
     raise ValueError(f"layout={layout!r}; choose from {', '.join(LAYOUTS)}")
 
 
-def build(layout="single", dtype="float32", lr=2e-3, executor=None, **_):
+def build(layout="pipeline", dtype="float32", lr=2e-3, executor=None, **_):
     """A training program: (x (128, 64), y (128,)) -> loss."""
     model = Classifier(dtype)
     images, labels = annotate(model, layout)
@@ -78,7 +78,7 @@ def data(dtype="float32"):
     return (x[HELD_OUT:], y[HELD_OUT:]), (x[:HELD_OUT], y[:HELD_OUT])
 
 
-def batches(layout="single", dtype="float32", epochs=30, **_):
+def batches(layout="pipeline", dtype="float32", epochs=30, **_):
     """Batches of 128, in an order that depends on the epoch alone."""
     return of.data.shuffled(data(dtype)[0], BATCH, seed=1, epochs=int(epochs))
 
@@ -94,7 +94,7 @@ def evaluate(program):
 
 def train(layout, dtype="float32", epochs=30, progress=None):
     """Train one layout. Returns (losses, metrics)."""
-    program, feed = build(layout, dtype), list(batches(layout, dtype, epochs))
+    program, feed = build(layout, dtype), batches(layout, dtype, epochs)
     task = progress.add_task(layout, total=len(feed), loss=0.0) if progress else None
     losses = []
     for loss in program.stream(feed):

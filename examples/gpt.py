@@ -137,8 +137,11 @@ def windows(source, starts):
 def batches(steps=STEPS, **_):
     """Windows of the training text, each step's drawn with its own seed."""
     source = text()[0]
-    for step in range(int(steps)):
-        yield windows(source, np.random.default_rng((0, step)).integers(0, len(source) - WINDOW - 1, BATCH))
+
+    def batch(step):
+        return windows(source, np.random.default_rng((0, step)).integers(0, len(source) - WINDOW - 1, BATCH))
+
+    return of.data.Batches(int(steps), batch)
 
 
 def bigram_bits(tokens, following):

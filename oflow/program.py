@@ -48,7 +48,8 @@ def compile(
 
     optimizer: None makes no backward pass; otherwise the first output is the loss, a float scalar.
     micro_batches: parts the batch (axis 0 of the first input) is cut into. schedule: "1f1b", "gpipe" or an of.Schedule.
-    executor: "threads" (default) or "simulator" (real kernels in one thread in virtual time). workers: threads, default cores.
+    executor: "threads" (default) or "simulator" (real kernels in one thread in virtual time). workers: threads, default the
+    cores; 0: the caller's own.
     machine: the machine model that plans are timed with; default a constant preset. seed: of initial values.
     state: a program whose parameters this one shares.
     checked: slot ownership is checked (slow): released slots are poisoned, operands are read-only.
@@ -71,7 +72,7 @@ def compile(
     given = compiler.options(machine, optimizer=optimizer, micro_batches=micro_batches, schedule=schedule)
     passes = compiler.compile_graph(replace(graph, values=values), given)
     shared = state.state if state is not None else State(seed)
-    run = _RunOptions(executor or "threads", workers or os.cpu_count() or 1, checked, refuse_nan, record)
+    run = _RunOptions(executor or "threads", (os.cpu_count() or 1) if workers is None else workers, checked, refuse_nan, record)
     return Program(captured, specs, passes, shared, run)
 
 
@@ -127,26 +128,30 @@ class Program:
         open_source = True
         self._streaming = True
         try:
-            with self._one_blas_thread_a_worker():
-                while open_source or self._fetched < self._fed or self._results:
-                    if self._results:
-                        yield self._results.popleft()
-                        continue
-                    if self._feed < 0 and self._fed == self._fetched:
-                        open_source = open_source and self._stage(source)
-                        continue
-                    row = self._guarded(session.wait, self._hosts(feeding=open_source))
-                    if row == self._feed and not self._stage(source):
-                        open_source = False
-                        continue
-                    self._guarded(session.act, row)
-        except _SourceError as e:
-            failure = e.__cause__
+            try:
+                with self._one_blas_thread_a_worker():
+                    while open_source or self._fetched < self._fed or self._results:
+                        if self._results:
+                            yield self._results.popleft()
+                            continue
+                        if self._feed < 0 and self._fed == self._fetched:
+                            open_source = open_source and self._stage(source)
+                            self._guarded(session.admit, self._fed)
+                            continue
+                        row = self._guarded(session.wait, self._hosts(feeding=open_source))
+                        if row == self._feed and not self._stage(source):
+                            open_source = False
+                            continue
+                        self._guarded(session.act, row)
+            except _SourceError as e:
+                failure = e.__cause__
+            finally:
+                self._finish(session)
+            while self._results:
+                yield self._results.popleft()
         finally:
-            self._finish(session)
             self._streaming = False
-        while self._results:
-            yield self._results.popleft()
+            self._results.clear()  # a loop that was left has no use for them, and the next one must not see them
         if failure is not None:
             raise failure
 
@@ -230,12 +235,12 @@ class Program:
         if self._feed >= 0:
             calls[self._feed] = partial(self._copy_in, memory)
         calls[self._fetch] = partial(self._copy_out, memory)
-        freed = memory.poison if self._run.checked else None
+        freed, granted = (memory.poison_freed, memory.poison_granted) if self._run.checked else (None, None)
         options = {"workers": self._run.workers} if self._run.executor == "threads" else {}
         if self not in self.state.programs:
             self.state.programs.append(self)
         return EXECUTORS[self._run.executor](
-            plan, calls, freed=freed, checked=self._run.checked, recorded=self._run.record, **options
+            plan, calls, freed=freed, granted=granted, checked=self._run.checked, recorded=self._run.record, **options
         )
 
     def _copy_in(self, memory: Memory, act: int, slots: tuple[int, ...]) -> None:

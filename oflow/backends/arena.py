@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from oflow.plan import ALIGNMENT, Plan, Register
@@ -38,6 +40,28 @@ class Memory:
     def scratch(self, stream: str, offset: int, kind: TensorType) -> np.ndarray:
         base, _ = self.plan.scratches[stream]
         return view(self.arenas[stream.partition("/")[0]], base + offset, kind)
+
+    @cached_property
+    def shared(self) -> frozenset[int]:
+        """Registers some of whose bytes another register uses too, in turn."""
+        found: set[int] = set()
+        reach: dict[str, tuple[int, int]] = {}
+        for r in sorted((r for r in self.plan.registers if r.region == "arena" and r.nbytes), key=lambda r: r.offset):
+            stop, row = reach.get(r.device, (0, -1))
+            if r.offset < stop:
+                found |= {r.id, row}
+            reach[r.device] = max((stop, row), (r.offset + r.nbytes, r.id))
+        return frozenset(found)
+
+    def poison_freed(self, register: int, slot: int) -> None:
+        """A slot was released. Where its bytes are shared their next owner may be writing already, before the news is here."""
+        if register not in self.shared:
+            self.poison(register, slot)
+
+    def poison_granted(self, register: int, slot: int) -> None:
+        """A slot was taken for writing: its producer alone owns its bytes now."""
+        if register in self.shared:
+            self.poison(register, slot)
 
     def poison(self, register: int, slot: int) -> None:
         """Fill a released slot with 0xFF bytes (NaN in every float dtype), so that a late reader shows."""

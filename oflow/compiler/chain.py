@@ -190,14 +190,11 @@ def _calls(
         register = actors[member].ports[arg.index].register
         return Arg("scratch", number["value", register]) if register in inside else Arg("port", place[member, arg.index])
 
-    calls = tuple(
-        replace(
-            call, outs=tuple(bound(member, a) for a in call.outs), ins=tuple(bound(member, a) for a in call.ins),
-            workspace=number["workspace", at] if call.workspace >= 0 else -1,
-        )  # fmt: skip
-        for at, (member, _, call) in enumerate(steps)
-    )
-    return calls, [_Temporary(types[key], min(at), max(at)) for key, at in spans.items()]
+    calls = []
+    for at, (member, _, call) in enumerate(steps):
+        outs, ins = tuple(bound(member, a) for a in call.outs), tuple(bound(member, a) for a in call.ins)
+        calls.append(replace(call, outs=outs, ins=ins, workspace=number["workspace", at] if call.workspace >= 0 else -1))
+    return tuple(calls), [_Temporary(types[key], min(at), max(at)) for key, at in spans.items()]
 
 
 def _sum_costs(columns: list[tuple[Cost, ...]]) -> tuple[Cost, ...]:

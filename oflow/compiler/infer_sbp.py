@@ -83,8 +83,8 @@ class _Search:
             shared = any(self._wants(other, v) == want for other in self.consumers[v] if other.id != node.id)
             total += 0.0 if shared else self.boxing_seconds(v, self.layouts[v], want)
         for v, made in zip(node.outs, choice.outs, strict=True):
-            needs = {want for other in self.consumers.get(v, ()) if (want := self._wants(other, v))}
-            total += sum(self.boxing_seconds(v, made, want) for want in sorted(needs, key=str))
+            needs = {need for other in self.consumers.get(v, ()) if (need := self._wants(other, v))}
+            total += sum(self.boxing_seconds(v, made, need) for need in sorted(needs, key=str))
         return total
 
     def _wants(self, node: Node, value: int) -> Layout | None:

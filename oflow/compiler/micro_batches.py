@@ -8,6 +8,7 @@ an act. So accumulation equals the plain batch by construction.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from oflow.compiler.options import Options
 from oflow.errors import SbpError
@@ -88,7 +89,9 @@ class _TimeAxis:
 
     def _convert(self, value: int, have: Sbp, want: Sbp, node: Node) -> int:
         made_by = self.graph.producers().get(value)
-        facts = {"line": node.line, "stage": node.stage, "phase": node.phase, "placement": node.placement, "rate": self.count}
+        facts: dict[str, Any] = {
+            "line": node.line, "stage": node.stage, "phase": node.phase, "placement": node.placement, "rate": self.count,
+        }  # fmt: skip
         kind = self.graph.values[value].type
         if want == B and (have == S(0) or have.op == "sum"):
             if made_by is not None:

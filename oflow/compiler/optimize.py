@@ -72,7 +72,7 @@ def _clip_scale(builder: Builder, weights: list[Parameter], clip: float) -> Tens
             square = ops.sum_squares(Tensor(builder, weight.gradient or 0))
         total = square if total is None else ops.add(total, square)
     assert total is not None
-    return ops.minimum(ops.div(clip, ops.add(ops.sqrt(total), 1e-6)), 1.0)
+    return ops.minimum(ops.div(clip, ops.add(ops.sqrt(total), 1e-6)), 1.0)  # type: ignore[no-any-return]
 
 
 def _update(

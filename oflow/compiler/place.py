@@ -20,11 +20,11 @@ def place(graph: Graph, options: Options) -> Graph:
     values = dict(graph.values)
     state = {p.value: p for p in graph.parameters}
     stages = _stage_placements(graph, values, set(state))
-    default = values[graph.inputs[0]].layout if graph.inputs else None
+    default = next((found.placement for v in graph.inputs if (found := values[v].layout)), None)
     where: dict[int, Placement] = {v: found.placement for v in graph.inputs if (found := values[v].layout)}
     nodes = []
     for node in graph.nodes:
-        placement = _placement(node, values, where, set(state), stages) or (default and default.placement)
+        placement = _placement(node, values, where, set(state), stages) or default
         if placement is None:
             raise PlacementError(f"{node.op} has no operand with a placement; give one input a placement", line=node.line)
         for v in node.ins:

@@ -1,14 +1,45 @@
-"""`of.data`: arrays in, batches of one fixed shape out (a program's shapes are fixed)."""
+"""`of.data`: arrays in, batches of one fixed shape out (a program's shapes are fixed).
+
+A `Batches` is a sequence: it knows its length, and batch i depends on i alone, so a run that stopped after step i goes on with
+``feed[i:]``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, overload
 
 import numpy as np
 
 from oflow.errors import ShapeError
 from oflow.ops.tensor import user_line
+
+Batch = tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batches(Sequence[Batch]):
+    """`steps` batches, made when they are asked for: batch i is ``make(i)``, and nothing but i may decide what is in it."""
+
+    steps: int
+    make: Callable[[int], Batch]
+
+    def __len__(self) -> int:
+        return self.steps
+
+    @overload
+    def __getitem__(self, i: int) -> Batch: ...
+    @overload
+    def __getitem__(self, i: slice) -> Batches: ...
+    def __getitem__(self, i: int | slice) -> Batch | Batches:
+        if isinstance(i, slice):
+            chosen = range(self.steps)[i]
+            return Batches(len(chosen), lambda k: self.make(chosen[k]))
+        if not -self.steps <= i < self.steps:
+            raise IndexError(f"batch {i} of {self.steps}")
+        return self.make(i % self.steps)
 
 
 def _length(arrays: Sequence[np.ndarray]) -> int:
@@ -18,7 +49,7 @@ def _length(arrays: Sequence[np.ndarray]) -> int:
     return lengths.pop()
 
 
-def pad(arrays: Sequence[np.ndarray], size: int) -> tuple[np.ndarray, ...]:
+def pad(arrays: Sequence[np.ndarray], size: int) -> Batch:
     """Fill a short batch up to `size` rows with copies of its first row, and add a mask (size,) bool of the rows that count.
 
     arrays: each (n, ...), 1 <= n <= size. Returns one (size, ...) array for each and the mask. Raises ShapeError otherwise.
@@ -30,32 +61,39 @@ def pad(arrays: Sequence[np.ndarray], size: int) -> tuple[np.ndarray, ...]:
     return (*(array[rows] for array in arrays), np.arange(size) < n)
 
 
-def batches(
-    arrays: Sequence[np.ndarray], size: int, *, last: Literal["drop", "pad"] = "drop", order: np.ndarray | None = None
-) -> Iterator[tuple[np.ndarray, ...]]:
-    """Cut arrays (n, ...) into batches of exactly `size` rows, in `order` (row numbers; None: as they are).
+def batches(arrays: Sequence[np.ndarray], size: int, *, last: Literal["drop", "pad"] = "drop") -> Batches:
+    """Cut arrays (n, ...) into batches of exactly `size` rows, in order.
 
     A short rest is dropped, or with ``last="pad"`` every batch gets a mask as its last array (see `pad`).
     """
     if last not in ("drop", "pad"):
         raise ShapeError(f"last={last!r}; a short last batch can be dropped ('drop') or filled up ('pad')", line=user_line())
-    order = np.arange(_length(arrays)) if order is None else order
-    for start in range(0, len(order), size):
-        rows = order[start : start + size]
-        if last == "pad":
-            yield pad([array[rows] for array in arrays], size)
-        elif len(rows) == size:
-            yield tuple(array[rows] for array in arrays)
+    n = _length(arrays)
+
+    def make(i: int) -> Batch:
+        cut = tuple(array[i * size : (i + 1) * size] for array in arrays)
+        return pad(cut, size) if last == "pad" else cut
+
+    return Batches(n // size if last == "drop" else -(-n // size), make)
 
 
-def shuffled(
-    arrays: Sequence[np.ndarray], size: int, *, seed: int = 0, epochs: int | None = None
-) -> Iterator[tuple[np.ndarray, ...]]:
-    """Batches of `size` rows, in a new order each epoch that (seed, epoch) fixes; without end where `epochs` is None."""
+def shuffled(arrays: Sequence[np.ndarray], size: int, *, epochs: int = 1, seed: int = 0) -> Batches:
+    """Batches of `size` rows for some epochs, each in a new order that (seed, epoch) fixes; what is left of one is dropped.
+
+    Raises ShapeError where there are fewer than `size` rows.
+    """
     n = _length(arrays)
     if n < size:
         raise ShapeError(f"{n} rows do not fill one batch of {size}", line=user_line())
-    epoch = 0
-    while epochs is None or epoch < epochs:
-        yield from batches(arrays, size, order=np.random.default_rng((seed, epoch)).permutation(n))
-        epoch += 1
+    each = n // size
+
+    @lru_cache(maxsize=1)
+    def order(epoch: int) -> np.ndarray:
+        return np.random.default_rng((seed, epoch)).permutation(n)
+
+    def make(i: int) -> Batch:
+        epoch, at = divmod(i, each)
+        rows = order(epoch)[at * size : (at + 1) * size]
+        return tuple(array[rows] for array in arrays)
+
+    return Batches(epochs * each, make)

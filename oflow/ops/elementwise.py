@@ -90,12 +90,12 @@ class Elementwise(Op):
         wrong = [v for v in tensors if not isinstance(v, Tensor)]
         if wrong or not tensors:
             got = type(wrong[0]).__name__ if wrong else "numbers only"
-            raise TraceError(f"{self.name} takes tensors and numbers, got {got}; make a tensor with of.constant", line=user_line())
+            raise TraceError(f"{self.name} takes tensors and numbers, got {got}; pass arrays as inputs of the program", line=user_line())
         return self.append([t for t in tensors if isinstance(t, Tensor)], {**attrs, **numbers})
 
 
 def _number(value: Any) -> int | float | bool:
-    return value if isinstance(value, bool | int | float) else value.item()  # type: ignore[no-any-return]
+    return value if isinstance(value, bool | int | float) else value.item()
 
 
 def _broadcast_rule(ins: Types, attrs: Attributes) -> str:

@@ -188,7 +188,8 @@ class Op:
         for operand in operands:
             if not isinstance(operand, Tensor):
                 raise TraceError(
-                    f"{self.name} takes tensors, got {type(operand).__name__}; turn constants into tensors with of.constant",
+                    f"{self.name} takes tensors, got {type(operand).__name__}; pass arrays as inputs of the program, "
+                    "or fill a tensor with of.full_like(t, value)",
                     line=user_line(),
                 )
         return self.append(operands, attrs)

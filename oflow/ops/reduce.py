@@ -63,6 +63,25 @@ def _(g: Tensor, y: Tensor, x: Tensor, *, axes: tuple[int, ...], keepdims: bool)
     return [where(equal(x, _spread(y, x, axes)), _spread(g, x, axes), 0.0)]
 
 
+arg = op(
+    "argmax", rule=lambda ins, attrs: _whole_axis(len(ins[0].shape), attrs["axis"]), dtype="int64", exact=True,
+    example=lambda: [Example((np.arange(30.0).reshape(5, 6) * 7 % 11,), {"axis": axis}) for axis in (0, 1)],
+)  # fmt: skip
+
+
+def _whole_axis(rank: int, axis: int) -> str:
+    """The axis that is searched stays whole."""
+    letters = [f"a{i}" for i in range(rank)]
+    return f"{' '.join(name + '!' if i == axis else name for i, name in enumerate(letters))} -> " + " ".join(
+        name for i, name in enumerate(letters) if i != axis
+    )
+
+
+@arg.kernel
+def _(out: np.ndarray, x: np.ndarray, *, axis: int) -> None:
+    np.argmax(x, axis=axis, out=out)
+
+
 def _spread(t: Tensor, like: Tensor, axes: tuple[int, ...]) -> Tensor:
     """A reduced tensor repeated along the axes that were reduced."""
     from oflow.ops.shape import broadcast_to, reshape
@@ -92,10 +111,17 @@ def min(t: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return reduce_min(t, axes=_axes(t, axis), keepdims=keepdims)  # type: ignore[no-any-return]
 
 
+def argmax(t: Tensor, axis: int = -1) -> Tensor:
+    """Position (int64) of the first largest element along `axis`. Not differentiable."""
+    return arg(t, axis=_axes(t, axis)[0])  # type: ignore[no-any-return]
+
+
 def mean(t: Tensor, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """Mean over `axis` (all axes by default) of the whole, logical tensor."""
     count = math.prod(t.shape[a] for a in _axes(t, axis))
-    return sum(t, axis, keepdims) * (1.0 / count)
+    from oflow.ops.arithmetic import mul
+
+    return mul(sum(t, axis, keepdims), 1.0 / count)  # type: ignore[no-any-return]
 
 
-__all__ = ["max", "mean", "min", "sum"]
+__all__ = ["argmax", "max", "mean", "min", "sum"]

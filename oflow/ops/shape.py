@@ -33,7 +33,8 @@ def reshape_groups(before: Shape, after: Shape) -> list[tuple[Shape, Shape]]:
     groups = []
     i = j = 0
     while i < len(before) or j < len(after):
-        left, right = [], []
+        left: list[int] = []
+        right: list[int] = []
         m = n = 1
         while not left or not right or m != n:
             if (m <= n and i < len(before)) or j == len(after):
@@ -107,7 +108,7 @@ def _(g: Tensor, y: Tensor, x: Tensor, *, shape: Shape) -> list[Tensor]:
 
 def reshape(t: Tensor, *shape: int | Sequence[int]) -> Tensor:
     """The same elements in row-major order in another shape; one size may be -1."""
-    sizes = [int(n) for part in shape for n in (part if isinstance(part, list | tuple) else [part])]
+    sizes = [int(n) for part in shape for n in ([part] if isinstance(part, int | np.integer) else part)]
     if sizes.count(-1) == 1:
         rest = -math.prod(sizes)
         if rest == 0 or t.type.size % rest:

@@ -92,7 +92,8 @@ def _plan_parts(plan: Plan) -> tuple[list[Box], list[Edge]]:
         calls = " ".join(call.op for call in template.calls)
         line = f"\n{template.line}" if template.line else ""
         seconds = style.seconds_text(plan.machine.seconds(actor.cost, actor.device))
-        title = f"#{actor.id} {actor.label}\nstage {actor.stage} {actor.phase}, {actor.acts} acts a step, {seconds} an act{line}\n{calls}"
+        rate = f"stage {actor.stage} {actor.phase}, {actor.acts} acts a step, {seconds} an act"
+        title = f"#{actor.id} {actor.label}\n{rate}{line}\n{calls}"
         foot = f"stage {actor.stage} {actor.phase} x{actor.acts}  {seconds}"
         lane = actor.stream.partition("/")[2]
         boxes.append(Box(actor.id, actor.device, lane, style.kind_of(actor), actor.name, foot, title))
@@ -167,4 +168,5 @@ def _value_edge(graph: Graph, v: int, source: int, target: int) -> Edge:
     value = graph.values[v]
     sbp = ", ".join(map(str, value.layout.sbp)) if value.layout else ""
     marks = " ".join(filter(None, (f"t:{value.time}" if value.time else "", sbp)))
-    return Edge(source, target, "\n".join(filter(None, (str(value.type), marks))), f"{value} {style.bytes_text(value.type.nbytes)}")
+    words = "\n".join(filter(None, (str(value.type), marks)))
+    return Edge(source, target, words, f"{value} {style.bytes_text(value.type.nbytes)}")

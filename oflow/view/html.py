@@ -23,12 +23,13 @@ main{max-width:1320px;margin:0 auto;padding:28px 24px 64px}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:36px 0 10px}p{margin:4px 0}.soft{color:var(--soft)}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:12px;margin:20px 0}
 .card{background:var(--band);border:1px solid var(--line);border-radius:8px;padding:12px 14px}
-.card b{display:block;font-size:20px}.card span{color:var(--soft);font-size:13px}.good{color:var(--good)}
+.card b{display:block;font-size:20px}.card span{color:var(--soft);font-size:13px}.card.good b{color:var(--good)}
 .scroll{overflow:auto;max-height:80vh;border:1px solid var(--line);border-radius:8px}.scroll svg{display:block}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:5px 14px 5px 0;text-align:left}
 th{color:var(--soft);font-weight:500;border-bottom:1px solid var(--line)}td.n,th.n{text-align:right}
 details{margin:14px 0}summary{cursor:pointer;font-weight:600}ol{margin:6px 0;padding-left:22px}
-pre{background:var(--band);border:1px solid var(--line);border-radius:8px;padding:12px;overflow:auto;font-size:12.5px;line-height:1.45}
+pre{background:var(--band);border:1px solid var(--line);border-radius:8px;padding:12px;overflow:auto}
+pre{font-size:12.5px;line-height:1.45}
 """
 
 
@@ -66,14 +67,13 @@ def _subtitle(plan: Plan) -> str:
 def _cards(plan: Plan, trace: Trace | None, proof: Proof | None) -> str:
     cards = []
     if proof is not None:
-        cards.append(('<span class="good">proved</span>', "deadlock-free"))
-        cards.append((style.seconds_text(proof.period), "steady period of a step"))
-    largest = max(plan.arenas.values(), default=0)
-    cards.append((style.bytes_text(largest), "largest arena"))
-    cards.append((style.bytes_text(sum(plan.states.values())), "kept state, all devices"))
+        cards.append(("card good", "proved", "deadlock-free"))
+        cards.append(("card", style.seconds_text(proof.period), "steady period of a step"))
+    cards.append(("card", style.bytes_text(max(plan.arenas.values(), default=0)), "largest arena"))
+    cards.append(("card", style.bytes_text(sum(plan.states.values())), "kept state, all devices"))
     if trace is not None and (shares := bubbles(trace)):
-        cards.append((f"{sum(shares.values()) / len(shares):.1%}", f"mean bubble, {trace.steps} {trace.source} steps"))
-    shown = "".join(f'<div class="card"><b>{value}</b><span>{escape(words)}</span></div>' for value, words in cards)
+        cards.append(("card", f"{sum(shares.values()) / len(shares):.1%}", f"mean bubble, {trace.steps} {trace.source} steps"))
+    shown = "".join(f'<div class="{cls}"><b>{value}</b><span>{escape(words)}</span></div>' for cls, value, words in cards)
     return f'<div class="cards">{shown}</div>'
 
 
@@ -105,7 +105,8 @@ def _proof(proof: Proof) -> str:
     return _section(
         "Proof",
         f"<p>One step of {proof.acts:,} acts returns every slot and token to where it was, so no order of events can block.</p>"
-        f"<p>The steady period is {style.seconds_text(proof.period)} a step, bound by {escape(proof.bound)}. Its critical cycle:</p>"
+        f"<p>The steady period is {style.seconds_text(proof.period)} a step, bound by {escape(proof.bound)}. "
+        "Its critical cycle:</p>"
         f"<ol>{cycle}</ol>",
     )
 

@@ -32,7 +32,10 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """From box `source` to box `target`, `label` in one or two lines; a `back` edge (initial tokens) is dashed and does not order the layers."""
+    """From box `source` to box `target`, `label` in one or two lines.
+
+    A `back` edge (initial tokens) is dashed and does not order the layers.
+    """
 
     source: int
     target: int
@@ -46,12 +49,12 @@ def merged(edges: list[Edge]) -> list[Edge]:
     found: dict[tuple[int, int, bool], list[Edge]] = {}
     for edge in edges:
         found.setdefault((edge.source, edge.target, edge.back), []).append(edge)
-    return [
-        group[0]
-        if len(group) == 1
-        else Edge(source, target, f"{group[0].label.partition(chr(10))[0]}\nand {len(group) - 1} more", "\n".join(e.title for e in group), back)
-        for (source, target, back), group in found.items()
-    ]
+    return [group[0] if len(group) == 1 else _bundle(group) for group in found.values()]
+
+
+def _bundle(group: list[Edge]) -> Edge:
+    label = f"{group[0].label.splitlines()[0]}\nand {len(group) - 1} more"
+    return Edge(group[0].source, group[0].target, label, "\n".join(e.title for e in group), group[0].back)
 
 
 def layers(boxes: list[Box], edges: list[Edge]) -> dict[int, int]:
@@ -154,7 +157,8 @@ def _edge(places: _Places, edge: Edge) -> tuple[str, str]:
         x1, x2 = x1 - WIDTH / 2, x2 + WIDTH / 2
         y1, y2 = y1 + HEIGHT / 2, y2 + HEIGHT / 2
         low = max(y1, y2) + 26
-        path, at = f"M{x1:.1f} {y1:.1f}C{x1:.1f} {low:.1f} {x2:.1f} {low:.1f} {x2:.1f} {y2:.1f}", (x2 + 0.16 * (x1 - x2), low - 12)
+        path = f"M{x1:.1f} {y1:.1f}C{x1:.1f} {low:.1f} {x2:.1f} {low:.1f} {x2:.1f} {y2:.1f}"
+        at = (x2 + 0.16 * (x1 - x2), low - 12)
     else:
         bow = -34.0 if spans > 0 and abs(y1 - y2) < 1 else 0.0
         bend = max(30.0, (x2 - x1) / 2.2)

@@ -33,18 +33,40 @@ def memory(plan: Plan) -> str:
         for region, size in (("arena", plan.arenas.get(device, 0)), ("state", plan.states.get(device, 0)))
         if size
     ]
-    body, x, y, right = list[str](), 10.0, TOP, 0.0
-    for device, region, size, columns in panels:
-        wide = LEFT + max(len(columns), 1) * BOX + GAP
-        if x > 10 and x + wide > ROW_WIDTH:
-            x, y = 10.0, y + HEIGHT + 62
-        body += _panel(device, region, size, columns, x, y, HEIGHT / tallest)
-        x += wide
-        right = max(right, x)
-    title = f"memory: {style.bytes_text(sum(plan.arenas.values()))} of arenas, {style.bytes_text(sum(plan.states.values()))} of state"
+    body, bottom, right, scale = list[str](), TOP, 0.0, HEIGHT / tallest
+    for row in _rows(panels):
+        high, x = max(size for _, _, size, _ in row) * scale, 10.0
+        for device, region, size, columns in row:
+            body += _panel(device, region, size, columns, x, bottom + high, scale)
+            x += _width(columns)
+        bottom, right = bottom + high + 50, max(right, x)
+    arenas, states = (style.bytes_text(sum(sizes.values())) for sizes in (plan.arenas, plan.states))
+    title = f"memory: {arenas} of arenas, {states} of state"
     kinds = sorted({piece.kind for _, _, _, columns in panels for column in columns for piece in column})
     head = [label(10, 20, title, size=14, more=' font-weight="600"'), *style.legend(10, 42, kinds)]
-    return style.page(max(right, 480.0), y + HEIGHT + 40, head + body, title)
+    return style.page(max(right + 30, 480.0), bottom, head + body, title)
+
+
+_Columns = list[list[_Piece]]
+_Region = tuple[str, str, int, _Columns]
+
+
+def _width(columns: _Columns) -> float:
+    return LEFT + max(len(columns), 1) * BOX + GAP
+
+
+def _rows(panels: list[_Region]) -> list[list[_Region]]:
+    """The panels in rows of at most ROW_WIDTH pixels (one panel, if that alone is wider)."""
+    rows: list[list[_Region]] = []
+    room = 0.0
+    for panel in panels:
+        wide = _width(panel[3])
+        if not rows or wide > room:
+            rows.append([])
+            room = ROW_WIDTH
+        rows[-1].append(panel)
+        room -= wide
+    return rows
 
 
 def _pieces(plan: Plan, device: str, region: str) -> list[_Piece]:
@@ -64,7 +86,7 @@ def _piece(plan: Plan, r: Register) -> _Piece:
     return _Piece(r.offset, r.offset + r.nbytes, kind, f"{r.name} x{r.slots}", register_title(r), borders)
 
 
-def _columns(pieces: list[_Piece]) -> list[list[_Piece]]:
+def _columns(pieces: list[_Piece]) -> _Columns:
     """Each piece in the first column whose last piece ends at or before its start."""
     columns: list[list[_Piece]] = []
     for piece in pieces:
@@ -76,8 +98,8 @@ def _columns(pieces: list[_Piece]) -> list[list[_Piece]]:
     return columns
 
 
-def _panel(device: str, region: str, size: int, columns: list[list[_Piece]], x: float, y: float, scale: float) -> list[str]:
-    base, left = y + HEIGHT, x + LEFT
+def _panel(device: str, region: str, size: int, columns: _Columns, x: float, base: float, scale: float) -> list[str]:
+    left = x + LEFT
     wide = max(len(columns), 1) * BOX
     made = [label(left, base + 18, device, size=12, more=' font-weight="600"')]
     made.append(label(left + 7.6 * len(device) + 8, base + 18, f"{region} {style.bytes_text(size)}", "of-soft", 11))
@@ -97,7 +119,8 @@ def _box(piece: _Piece, x: float, base: float, scale: float) -> list[str]:
     made = [rect(x + 1, top, BOX - 2, height, f"of-{piece.kind} of-gap", piece.title, ' rx="2"')]
     for border in piece.lines if height > 3 * len(piece.lines) else ():
         at = base - border * scale
-        made.append(f'<line class="of-gap" x1="{x + 1:.1f}" y1="{at:.1f}" x2="{x + BOX - 1:.1f}" y2="{at:.1f}" stroke-dasharray="3 2"/>')
+        ends = f'x1="{x + 1:.1f}" y1="{at:.1f}" x2="{x + BOX - 1:.1f}" y2="{at:.1f}"'
+        made.append(f'<line class="of-gap" {ends} stroke-dasharray="3 2"/>')
     if height >= 12:
         slot = (piece.lines[0] - piece.start) * scale if piece.lines else height
         middle = base - piece.start * scale - slot / 2 + 3.5 if slot >= 12 else top + height / 2 + 3.5

@@ -25,7 +25,8 @@ def perfetto(trace: Trace, plan: Plan) -> str:
     events += [_slice(plan, span, pids, tids) for span in trace.spans]
     events += _flows(trace, plan, pids, tids)
     events += _counters(trace, plan, pids)
-    return json.dumps({"displayTimeUnit": "ms", "traceEvents": events, "otherData": {"source": trace.source, "steps": trace.steps}})
+    facts = {"source": trace.source, "steps": trace.steps, "machine": plan.machine.name}
+    return json.dumps({"displayTimeUnit": "ms", "traceEvents": events, "otherData": facts})
 
 
 def _names(plan: Plan, pids: dict[str, int], tids: dict[str, int]) -> Iterator[Event]:

@@ -6,7 +6,8 @@ read them too. Every page paints its own background.
 
 from __future__ import annotations
 
-from html import escape
+import html
+import re
 
 from oflow.plan import ActorSpec
 
@@ -77,6 +78,14 @@ def ticks(top: float, count: int = 8) -> list[float]:
 
 
 # ---------------------------------------------------------------- SVG
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def escape(text: str) -> str:
+    """`text` in XML; a character that XML does not have becomes U+FFFD."""
+    return html.escape(_NOT_XML.sub("\ufffd", text))
+
 
 
 def _rules(colours: dict[str, str]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import groupby
+from textwrap import wrap
 
 from oflow.check import Proof
 from oflow.graph import Graph
 from oflow.graphtext import format_graph
-from oflow.plan import ActorSpec, Plan, Port, Schedule, Span, Trace
+from oflow.plan import Action, ActorSpec, Plan, Port, Schedule, Span, Trace
+from oflow.view.grid import steps
 from oflow.view.style import device_order, seconds_text
 
 
@@ -72,8 +74,9 @@ def _stream(plan: Plan, stream: str) -> list[str]:
     for row in shown:
         lines += _actor(plan, plan.actors[row])
     if order:
-        runs = ((plan.actors[row].name, len(list(run))) for row, run in groupby(order))
-        lines.append(f"    order: {', '.join(name if n == 1 else f'{name} x{n}' for name, n in runs)}")
+        runs = ((row, len(list(run))) for row, run in groupby(order))
+        words = " ".join(f"#{row}" if n == 1 else f"#{row}*{n}" for row, n in runs)
+        lines += wrap(words, 120, initial_indent="    order: ", subsequent_indent=" " * 11)
     return lines
 
 
@@ -94,20 +97,31 @@ def _port(plan: Plan, actor: ActorSpec, port: Port) -> str:
     mode = "" if port.mode == "whole" else f" {port.mode}"
     where = "" if register.device == actor.device else f"@{register.device}"
     layout = f" {register.layout}" if register.layout else ""
-    return f"      {port.direction:<3} %{register.id} {register.name}{where} x{register.slots}{layout}{every}{mode}"
+    peers = (register.producer,) if port.direction == "in" else register.consumers
+    names = ", ".join(f"#{row}" for row in peers if row >= 0)
+    way = f" {'from' if port.direction == 'in' else 'to'} {names}" if names else ""
+    return f"      {port.direction:<3} %{register.id} {register.name}{where} x{register.slots}{layout}{every}{mode}{way}"
 
 
 # ---------------------------------------------------------------- schedule and trace
 
 
 def schedule(thing: Schedule) -> str:
-    """The grid: one row a rank, one column an action, and the stash of every stage."""
-    rows = [[str(action) for action in row] for row in thing.rows]
-    width = max((len(cell) for row in rows for cell in row), default=0)
+    """The grid: one row a rank, one column a step of time (a dot: idle), and the stash of every stage."""
+    when = steps(thing)
+    rows = [_cells(row, when) for row in thing.rows]
+    width = max((len(str(action)) for action in when), default=0)
     head = f"schedule {thing.name}: {_count(len(thing.stages), 'stage')}, {_count(thing.micro_batches, 'micro-batch')}"
     lines = [f"rank {i}: {' '.join(cell.ljust(width) for cell in row).rstrip()}" for i, row in enumerate(rows)]
     stashes = ", ".join(f"stage {s}: {thing.stash(s)}" for s in thing.stages)
     return "\n".join([head, *lines, f"stash slots: {stashes}"]) + "\n"
+
+
+def _cells(row: tuple[Action, ...], when: dict[Action, int]) -> list[str]:
+    """The cells of one rank up to its last action; where it blocks, the action that never runs."""
+    at = {when[action]: str(action) for action in row if action in when}
+    blocked = [f"blocked at {row[len(at)]}"] if len(at) < len(row) else []
+    return [at.get(step, ".") for step in range(1 + max(at, default=-1))] + blocked
 
 
 def _trace(trace: Trace, plan: Plan | None) -> str:

@@ -33,12 +33,21 @@ def test_shuffled_epochs_are_fixed_by_the_seed():
     assert sorted(first) == sorted(second) == Y.tolist() and first.tolist() != second.tolist()
 
 
+def test_a_run_can_go_on_where_it_stopped():
+    feed = data.shuffled((X, Y), 3, epochs=3)
+    assert len(feed) == 9 and len(feed[4:]) == 5
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(list(feed)[4:], feed[4:], strict=True))
+    assert np.array_equal(feed[-1][0], feed[8][0])
+    with pytest.raises(IndexError):
+        feed[9]
+
+
 def test_mistakes():
     with pytest.raises(ShapeError, match=r"\[10, 9\]"):
-        list(data.batches((X, Y[:9]), 2))
+        data.batches((X, Y[:9]), 2)
     with pytest.raises(ShapeError, match="cannot be filled"):
         data.pad((X,), 5)
     with pytest.raises(ShapeError, match="do not fill"):
-        next(data.shuffled((X,), 11))
+        data.shuffled((X,), 11)
     with pytest.raises(ShapeError, match="'drop'"):
-        list(data.batches((X,), 2, last="keep"))
+        data.batches((X,), 2, last="keep")

@@ -62,13 +62,15 @@ def test_program_with_it(cross):
     two = of.placement("cpu", [0, 1])
     random = np.random.default_rng(6)
     x, c = random.standard_normal((6, 3)).astype("float32"), random.standard_normal((4, 3)).astype("float32")
-    program = of.compile(lambda a, b: cross(a, b), of.spec(x.shape, "float32", two, of.S(0)), of.spec(c.shape, "float32", two, of.B))
+    specs = of.spec(x.shape, "float32", two, of.S(0)), of.spec(c.shape, "float32", two, of.B)
+    program = of.compile(lambda a, b: cross(a, b), *specs)
     np.testing.assert_allclose(program(x, c), ((x[:, None] - c) ** 2).sum(-1), rtol=1e-5)
 
 
 def test_local_attributes_depend_on_the_shard(declare):
     """An operator that adds the global row number knows where its shard starts."""
-    numbered = declare("test.numbered", rule="m d -> m d", exact=True, example=lambda: [Example((np.zeros((7, 2)),), {"start": 0})])
+    example = Example((np.zeros((7, 2)),), {"start": 0})
+    numbered = declare("test.numbered", rule="m d -> m d", exact=True, example=lambda: [example])
     numbered.local(lambda attrs, shards: {**attrs, "start": attrs["start"] + shards.ins[0][0][0]})
 
     @numbered.kernel

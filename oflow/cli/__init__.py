@@ -1,0 +1,136 @@
+"""The command line: ``oflow explain|check|simulate|view|diff|train|bench FILE [words] [key=value ...]``.
+
+Exit codes: 0 all is well, 1 the program or plan is at fault (the message says how), 2 the command was called wrongly.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from oflow.cli.diff import diff
+from oflow.cli.files import Options, UsageError, parse_words
+from oflow.cli.look import check, explain, simulate, view_file
+from oflow.cli.train import bench, train
+from oflow.errors import OflowError
+
+Command = Callable[[Namespace, list[str], Options], None]
+
+COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
+    "explain": (
+        explain, "print the plan and its proof, or the graph or plan after a pass",
+        ("oflow explain examples/digits.py layout=tensor", "oflow explain examples/digits.py --after infer_sbp"),
+    ),
+    "check": (
+        check, "prove a plan: deadlock-free, bytes of every device, steady period; exit code 1 where it is refused",
+        ("oflow check examples/digits.py layout=pipeline", "oflow check plan.json", "oflow check schedule.csv F=1 B=2.5"),
+    ),
+    "simulate": (
+        simulate, "run a plan in virtual time: period, bubble, busy shares",
+        ("oflow simulate plan.json steps=5", "oflow simulate schedule.csv -o timeline.svg", "oflow simulate plan.json -o trace.json"),
+    ),
+    "view": (
+        view_file, "draw the plan, graph, timeline, memory or schedule; -o FILE.(svg|dot|html|json|txt|csv) chooses the form",
+        ("oflow view examples/digits.py -o report.html", "oflow view plan.json memory -o memory.svg", "oflow view schedule.csv schedule"),
+    ),
+    "diff": (
+        diff, "what changed between two plans, in seconds, bytes and structure",
+        ("oflow diff before.json after.json", "oflow diff examples/digits.py examples/digits.py a.layout=data b.layout=tensor"),
+    ),
+    "train": (
+        train, "run a program over the batches of its file, then its evaluate",
+        ("oflow train examples/digits.py", "oflow train examples/digits.py layout=pipeline epochs=10 --save checkpoint"),
+    ),
+    "bench": (bench, "time steps of a program", ("oflow bench examples/digits.py layout=tensor --steps 200",)),
+}  # fmt: skip
+
+FILE_HELP = "a .py file that defines build(**options) -> of.Program, a .json plan, or a .csv schedule"
+
+
+def parser() -> ArgumentParser:
+    top = ArgumentParser(
+        prog="oflow", description="Compile, prove, draw and run programs of SBP-annotated tensors.",
+        epilog="key=value options go to the file's functions. oflow COMMAND --help shows examples.",
+    )  # fmt: skip
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (_, words, examples) in COMMANDS.items():
+        epilog = "examples:\n" + "\n".join(f"  {example}" for example in examples)
+        made = commands.add_parser(
+            name, help=words, description=words, epilog=epilog, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+        made.add_argument("file", metavar="FILE", help=FILE_HELP)
+        made.add_argument("words", nargs="*", metavar="WORD | key=value", help="what to show, a second file, or options")
+        made.add_argument("--json", action="store_true", help="print for machines")
+        made.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        _add_flags(name, made)
+    return top
+
+
+def _add_flags(name: str, made: ArgumentParser) -> None:
+    if name == "explain":
+        made.add_argument("--after", metavar="PASS", help="show what this pass made; an unknown name lists the passes")
+    if name in ("simulate", "view"):
+        made.add_argument("-o", "--output", metavar="OUT", help="write to this file; its suffix chooses the form")
+        made.add_argument("--steps", type=int, default=3, help="steps to simulate (default 3)")
+    if name == "train":
+        made.add_argument("--save", metavar="FOLDER", help="write a checkpoint at the end")
+    if name == "bench":
+        made.add_argument("--steps", type=_positive, default=50, help="steps to time (default 50)")
+        made.add_argument("--warm-up", type=_positive, default=5, help="steps before them (default 5)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    try:
+        args, more = parser().parse_known_args(argv)
+    except SystemExit as e:
+        return int(e.code or 0)
+    flags = [word for word in more if word.startswith("-")]
+    try:
+        if flags:
+            raise UsageError(f"there is no flag {flags[0]}; oflow {args.command} --help lists them")
+        words, options = parse_words([*args.words, *more])
+        COMMANDS[args.command][0](args, words, options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as e:
+        return _failed(args, e)
+    return 0
+
+
+def _failed(args: Namespace, error: Exception) -> int:
+    """Say what went wrong, on stderr, and with --json on stdout too. Returns the exit code."""
+    if args.debug:
+        traceback.print_exception(error)
+    wrong_use = isinstance(error, UsageError)
+    message = str(error) if isinstance(error, UsageError | OflowError) else _users_error(error)
+    print(f"error: {message}", file=sys.stderr)
+    if args.json:
+        print(json.dumps({"error": {"type": type(error).__name__, "message": message, "line": getattr(error, "line", "")}}))
+    return 2 if wrong_use else 1
+
+
+def _users_error(error: Exception) -> str:
+    """Any other exception with the innermost line outside this package, most likely the user's file."""
+    package = str(Path(__file__).resolve().parent.parent)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((package, "<"))]
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}: {error} (--debug shows the traceback)"
+
+
+__all__ = ["COMMANDS", "main", "parser"]

@@ -1,0 +1,182 @@
+"""explain, check, simulate, view: commands that read a plan and allocate nothing."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from oflow import view
+from oflow.actors import simulate as run_simulator
+from oflow.check import Proof
+from oflow.check import check as prove
+from oflow.cli.files import Given, Options, UsageError, named, opened
+from oflow.errors import PlanError
+from oflow.graph import Graph
+from oflow.plan import Plan, Trace
+from oflow.view.style import seconds_text
+
+SHOWN = ("plan", "graph", "timeline", "memory", "schedule")
+
+
+def proof_facts(proof: Proof) -> dict[str, Any]:
+    """A proof as plain data."""
+    return {
+        "deadlock_free": proof.deadlock_free, "acts": proof.acts, "period_seconds": proof.period, "bound": proof.bound,
+        "critical_cycle": list(proof.critical_cycle), "arena_nbytes": proof.arenas, "state_nbytes": proof.states,
+        "busy_seconds": proof.busy,
+    }  # fmt: skip
+
+
+def explain(args: Namespace, words: list[str], options: Options) -> None:
+    """Print the graph or plan after a pass, or the plan and its proof."""
+    _no_words("explain", words)
+    with opened(args.file, options) as given:
+        if args.after is None:
+            proof = prove(given.plan)
+            facts = {"plan": json.loads(given.plan.to_json()), "proof": proof_facts(proof)}
+            grid = view.text(given.schedule) + "\n" if given.schedule else ""
+            print(json.dumps(facts) if args.json else f"{grid}{view.text(given.plan)}\n{proof}")
+            return
+        thing = _after(given, args.after)
+        kind = "graph" if isinstance(thing, Graph) else "plan"
+        content = json.loads(thing.to_json()) if isinstance(thing, Plan) else view.text(thing)
+        print(json.dumps({"after": args.after, kind: content}) if args.json else view.text(thing), end="\n" if args.json else "")
+
+
+def _after(given: Given, name: str) -> Graph | Plan:
+    passes: dict[str, Graph | Plan] = getattr(given.program, "passes", None) or {}
+    if not passes:
+        raise UsageError(f"--after is for .py files; {given.path} holds a finished plan")
+    if name not in passes:
+        raise UsageError(f"there is no pass {name!r}; there are {', '.join(passes)}")
+    return passes[name]
+
+
+def check(args: Namespace, words: list[str], options: Options) -> None:
+    """Print the proof. A refused plan raises PlanError, DeadlockError or OutOfMemory."""
+    _no_words("check", words)
+    with opened(args.file, options) as given:
+        proof = prove(given.plan)
+        print(json.dumps(proof_facts(proof)) if args.json else proof)
+
+
+# ---------------------------------------------------------------- simulate
+
+
+def simulate(args: Namespace, words: list[str], options: Options) -> None:
+    """Print period, bubbles and busy shares of a simulated run; ``-o`` writes its trace (.json) or timeline (.svg)."""
+    _no_words("simulate", words)
+    steps, options = _steps(args, options)
+    with opened(args.file, options) as given:
+        trace = run_simulator(given.plan, steps=steps)
+        if args.output:
+            _write(args.output, picture(given, "timeline", Path(args.output).suffix, trace))
+        facts = trace_facts(trace, given.plan)
+        print(json.dumps(facts) if args.json else _trace_text(facts))
+
+
+def _steps(args: Namespace, options: Options) -> tuple[int, Options]:
+    """``steps=N`` is ours for a file that cannot take it; a program's own ``steps`` option needs ``--steps`` for ours."""
+    ours = Path(args.file).suffix != ".py" and "steps" in options
+    steps = options["steps"] if ours else args.steps
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+        raise UsageError(f"steps={steps} is no number of steps")
+    return steps, {k: v for k, v in options.items() if not (ours and k == "steps")}
+
+
+def step_ends(trace: Trace, plan: Plan) -> list[float]:
+    """Seconds at which the last act of each step ends."""
+    ends = [0.0] * trace.steps
+    for span in trace.spans:
+        step = span.act // plan.actors[span.actor].acts
+        ends[step] = max(ends[step], span.stop)
+    return ends
+
+
+def trace_facts(trace: Trace, plan: Plan) -> dict[str, Any]:
+    """Length, first step, period (mean distance of step ends), idle and busy shares of the whole run."""
+    ends = step_ends(trace, plan)
+    period = (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else None
+    total = trace.seconds or 1.0
+    return {
+        "source": trace.source, "steps": trace.steps, "acts": len(trace.spans), "seconds": trace.seconds,
+        "first_step_seconds": ends[0], "period_seconds": period, "bubble": view.bubbles(trace),
+        "busy": {stream: busy / total for stream, busy in trace.busy().items()},
+    }  # fmt: skip
+
+
+def _trace_text(facts: dict[str, Any]) -> str:
+    lines = [f"{facts['source']}: {facts['steps']} steps, {facts['acts']} acts in {seconds_text(facts['seconds'])}"]
+    lines.append(f"first step: {seconds_text(facts['first_step_seconds'])}")
+    if facts["period_seconds"] is not None:
+        lines.append(f"period: {seconds_text(facts['period_seconds'])} a step")
+    lines += [f"bubble {device}: {share:.1%}" for device, share in facts["bubble"].items()]
+    lines += [f"stream {stream}: busy {share:.1%}" for stream, share in facts["busy"].items()]
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------- view
+
+
+def view_file(args: Namespace, words: list[str], options: Options) -> None:
+    """Draw what WORD names (default: plan) into the form that the suffix of ``-o`` names, or print it as text."""
+    what = words[0] if words else "plan"
+    if len(words) > 1 or what not in SHOWN:
+        raise UsageError(f"view shows one of {', '.join(SHOWN)}, not {' '.join(words)}")
+    steps, options = _steps(args, options)
+    with opened(args.file, options) as given:
+        suffix = Path(args.output).suffix if args.output else ".json" if args.json else ".txt"
+        trace = run_simulator(given.plan, steps=steps) if suffix == ".html" or what == "timeline" else None
+        made = picture(given, what, suffix, trace)
+        if args.output:
+            _write(args.output, made)
+            print(json.dumps({"file": args.output, "nbytes": len(made.encode())}) if args.json else f"wrote {args.output}")
+        else:
+            print(made, end="" if made.endswith("\n") else "\n")
+
+
+def picture(given: Given, what: str, suffix: str, trace: Trace | None) -> str:
+    """What to show, in the form a suffix names. Raises UsageError for a pair that does not exist."""
+    plan = given.plan
+    if suffix == ".html":
+        try:
+            proof = prove(plan)
+        except PlanError:
+            proof = None
+        return view.html(plan, trace, given.graph, proof)
+    if what == "schedule" and given.schedule is None:
+        raise UsageError(f"{given.path} is no schedule; its plan shows every stream's order")
+    if what == "graph" and given.graph is None:
+        raise UsageError(f"{given.path} has no logical graph")
+    thing = {"graph": given.graph, "timeline": trace, "schedule": given.schedule}.get(what, plan)
+    makers = {
+        (".txt", what): lambda: view.text(thing, plan),
+        (".dot", "plan"): lambda: view.dot(plan),
+        (".dot", "graph"): lambda: view.dot(thing),
+        (".svg", "plan"): lambda: view.svg(plan),
+        (".svg", "graph"): lambda: view.svg(thing),
+        (".svg", "memory"): lambda: view.memory(plan),
+        (".svg", "timeline"): lambda: view.timeline(thing, plan),
+        (".json", "plan"): plan.to_json,
+        (".json", "timeline"): lambda: view.perfetto(thing, plan),
+        (".json", "graph"): lambda: json.dumps({"graph": view.text(thing)}),
+        (".csv", "schedule"): lambda: thing.to_csv(),
+    }
+    if (suffix, what) not in makers:
+        forms = sorted({s for s, w in makers if w == what} | {".html"})
+        raise UsageError(f"{what} cannot be written as {suffix or 'a file without suffix'}; it can be {', '.join(forms)}")
+    return str(makers[suffix, what]())
+
+
+def _write(path: str, text: str) -> None:
+    Path(path).write_text(text)
+
+
+def _no_words(command: str, words: list[str]) -> None:
+    if words:
+        raise UsageError(f"{command} does not know what {words[0]!r} means; options are key=value")
+
+
+__all__ = ["check", "explain", "named", "simulate", "view_file"]

@@ -1,0 +1,75 @@
+"""Kernels work in the slots and workspaces they are given: on large operands they allocate only small blocks."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from oflow.ops import REGISTRY
+from oflow.ops.op import Shards
+from oflow.types import freeze
+from tests.ops.shards import type_of
+
+LIMIT = 256 << 10
+"""Bytes at once; no single temporary is larger than 64 KiB."""
+
+
+def floats(*shape):
+    return np.random.default_rng(3).standard_normal(shape).astype("float32")
+
+
+def numbers(below, *shape):
+    return np.random.default_rng(4).integers(0, below, shape)
+
+
+X, WIDE = (4096, 512), (16, 50_000)
+SCALAR = np.float32(0.1)
+CASES = {
+    "softmax": ((floats(*X),), {}),
+    "softmax wide": ((floats(*WIDE),), {}),
+    "softmax_grad": ((floats(*X), floats(*X)), {}),
+    "layer_norm": ((floats(*X), floats(512), floats(512)), {}),
+    "layer_norm wide": ((floats(*WIDE), floats(50_000), floats(50_000)), {}),
+    "layer_norm_grad_x": ((floats(*X), floats(*X), floats(512)), {}),
+    "layer_norm_grad_gamma": ((floats(*X), floats(*X)), {}),
+    "causal_softmax": ((floats(32, 256, 256),), {"scale": 0.5}),
+    "causal_softmax_grad": ((floats(32, 256, 256), floats(32, 256, 256)), {"scale": 0.5}),
+    "softmax_cross_entropy": ((floats(*X), numbers(512, 4096)), {}),
+    "softmax_cross_entropy_grad wide": ((floats(*WIDE), numbers(50_000, 16), floats(16)), {}),
+    "embedding": ((numbers(3000, 64, 256), floats(3000, 128)), {"rows": 3000}),
+    "embedding_grad": ((numbers(3000, 64, 256), floats(64, 256, 128)), {"rows": 3000}),
+    "conv2d": ((floats(4, 16, 64, 64), floats(32, 16, 3, 3)), {"padding": 1}),
+    "conv2d_grad_input": ((floats(4, 32, 64, 64), floats(32, 16, 3, 3)), {"padding": 1, "image": (64, 64)}),
+    "conv2d_grad_weight": ((floats(4, 16, 64, 64), floats(4, 32, 64, 64)), {"padding": 1, "kernel": (3, 3)}),
+    "max_pool2d": ((floats(4, 64, 64, 64),), {"size": 2}),
+    "max_pool2d_grad": ((floats(4, 64, 32, 32), floats(4, 64, 64, 64), floats(4, 64, 32, 32)), {"size": 2}),
+    "avg_pool2d": ((floats(4, 64, 64, 64),), {"size": 2}),
+    "avg_pool2d_grad": ((floats(4, 64, 32, 32),), {"size": 2, "image": (64, 64)}),
+    "sgd_update": ((floats(*X), floats(*X), SCALAR), {"weight_decay": 0.1}),
+    "momentum_update": ((floats(*X), floats(*X), floats(*X), SCALAR), {"weight_decay": 0.1}),
+    "adamw_update": ((floats(*X), floats(*X), abs(floats(*X)), floats(*X), SCALAR, SCALAR), {"weight_decay": 0.1}),
+    "assign": ((floats(*X), floats(*X)), {}),
+    "sum_squares": ((floats(*X),), {}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_temporaries_are_small(case):
+    op = REGISTRY[case.partition(" ")[0]]
+    operands, attrs = CASES[case]
+    operands = [np.asarray(x) for x in operands]
+    ins = tuple(map(type_of, operands))
+    outs = op.infer(ins, attrs)
+    boxes = [tuple(tuple((0, n) for n in t.shape) for t in side) for side in (ins, outs)]
+    local = dict(freeze(op.local_attrs(attrs, Shards(*boxes))))
+    nbytes = op.workspace_nbytes(ins, outs, local)
+    results = [np.ones(t.shape, t.dtype) for t in outs]
+    passed = [x for i, x in enumerate(operands) if i not in op.inplace.values()]
+    if nbytes:
+        local["workspace"] = np.zeros(nbytes, "uint8")
+    op.run(*results, *passed, **local)
+    tracemalloc.start()
+    op.run(*results, *passed, **local)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < LIMIT, f"{case} allocates {peak} bytes"

@@ -1,0 +1,144 @@
+"""Pictures are well-formed, complete and readable in the dark; they load nothing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+
+from oflow import view
+from oflow.actors import simulate
+from oflow.check import check
+from oflow.graph import Graph
+from oflow.plan import Plan, Trace
+from tests.plans import chain, diamond, gpipe, pipeline_1f1b, random_plan
+from tests.test_graphtext import random_graph, small_graph
+from tests.view.things import rich_plan, schedule_1f1b
+
+SVG = "{http://www.w3.org/2000/svg}"
+PLANS = {
+    "rich": rich_plan(), "pipeline": pipeline_1f1b(3, 4), "gpipe": gpipe(2, 3), "diamond": diamond(1), "chain": chain(3, 2, 2),
+}  # fmt: skip
+
+
+def tips(svg: str) -> list[str]:
+    """All tooltips; parsing proves that the text is XML."""
+    return [e.text or "" for e in ElementTree.fromstring(svg).iter(f"{SVG}title")]
+
+
+def numbers_are_finite(svg: str) -> None:
+    for element in ElementTree.fromstring(svg).iter():
+        for name in ("x", "y", "width", "height", "d", "x1", "y1", "x2", "y2"):
+            assert not re.search(r"nan|inf", element.get(name, "")), (element.tag, element.attrib)
+        assert not element.get("width", "0").startswith("-"), element.attrib
+
+
+def adapts(svg: str) -> None:
+    assert "prefers-color-scheme:dark" in svg.replace(" ", "")
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_plan_pictures(name: str) -> None:
+    plan = PLANS[name]
+    made = view.svg(plan, "lanes")
+    numbers_are_finite(made)
+    adapts(made)
+    assert all(any(actor.label in tip for tip in tips(made)) for actor in plan.actors)
+    numbers_are_finite(view.memory(plan))
+    adapts(view.memory(plan))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_random_plans_have_pictures(seed: int) -> None:
+    print(f"seed {seed}")
+    plan = random_plan(seed)
+    numbers_are_finite(view.svg(plan, "lanes"))
+    numbers_are_finite(view.memory(plan))
+    assert view.dot(plan).count(" -> ") == sum(len(r.consumers) for r in plan.registers if r.producer >= 0)
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_graph_pictures(seed: int) -> None:
+    print(f"seed {seed}")
+    numbers_are_finite(view.svg(random_graph(seed), "lanes"))
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+@pytest.mark.parametrize("thing", [*PLANS.values(), small_graph()], ids=lambda t: type(t).__name__)
+def test_graphviz_accepts_the_text(thing: Plan | Graph) -> None:
+    subprocess.run(["dot", "-Tcanon"], input=view.dot(thing), capture_output=True, text=True, check=True)
+    ElementTree.fromstring(view.svg(thing, "dot"))
+
+
+def test_dot_has_devices_streams_and_what_moves() -> None:
+    text = view.dot(rich_plan())
+    for part in ("cpu:0", "cpu:1", "host:0", "compute", "copy_in", "x.1", "S(0)", "32 B", "16 B"):
+        assert part in text, part
+    assert text == view.dot(rich_plan())
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_timeline(name: str) -> None:
+    plan = PLANS[name]
+    trace = simulate(plan, steps=2)
+    for made in (view.timeline(trace, plan), view.timeline(trace)):
+        numbers_are_finite(made)
+        adapts(made)
+        assert len(tips(made)) >= len(trace.spans)
+    shown = tips(view.timeline(trace, plan))
+    for actor in plan.actors:
+        assert sum(actor.label in tip for tip in shown) == 2 * actor.acts
+
+
+def equal_times(plan: Plan) -> Plan:
+    """Forward and backward take one second each, updates none."""
+    times = {"F": 1.0, "B": 1.0, "update": 0.0}
+    actors = tuple(replace(a, costs=(replace(a.costs[0], seconds=times[a.phase]),)) for a in plan.actor_templates)
+    return replace(plan, actor_templates=actors)
+
+
+def test_an_empty_run_has_a_timeline() -> None:
+    numbers_are_finite(view.timeline(Trace(()), chain(2, 1)))
+    assert view.bubbles(Trace(())) == {}
+
+
+@pytest.mark.parametrize(("stages", "micro_batches"), [(1, 3), (2, 2), (4, 4), (4, 16), (5, 3)])
+@pytest.mark.parametrize("make", [pipeline_1f1b, gpipe])
+def test_bubble_share_is_the_analytic_one(make: Callable[[int, int], Plan], stages: int, micro_batches: int) -> None:
+    plan = equal_times(make(stages, micro_batches))
+    trace = simulate(plan, steps=1)
+    shares = view.bubbles(trace)
+    expected = (stages - 1) / (micro_batches + stages - 1)
+    assert shares == pytest.approx(dict.fromkeys(plan.devices, expected))
+    assert view.timeline(trace, plan).count(f"{expected:.1%}") == stages
+
+
+def test_memory_shows_every_register_slot_and_scratch() -> None:
+    plan = rich_plan()
+    shown = tips(view.memory(plan))
+    for register in plan.registers:
+        assert any(register.label in tip for tip in shown) == bool(register.type.nbytes), register.label
+    assert sum("scratch" in tip for tip in shown) == 2
+
+
+def test_the_page_is_whole_and_offline() -> None:
+    plan = rich_plan()
+    page = view.html(plan, simulate(plan, steps=2), small_graph(), check(plan))
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:|//)|<script|@import|url\((?!#)""", page)
+    assert page.count("<svg") >= 4
+    for svg in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL):
+        ElementTree.fromstring(svg)
+    for word in ("deadlock", "cpu:1", "up.weight", "scratch", "mlp.py:14"):
+        assert word in page, word
+    assert "<svg" in view.html(plan)
+
+
+def test_notebooks_show_everything() -> None:
+    plan = pipeline_1f1b(2, 2)
+    for thing in (plan, simulate(plan, steps=1), small_graph(), schedule_1f1b(2, 3)):
+        assert ElementTree.fromstring(view.repr_svg(thing)).tag == f"{SVG}svg"
