@@ -40,6 +40,9 @@ from oflow.sbp import B, Layout, P, Placement, S, placement
 # methods that point right in the house are bound here and nowhere else
 Plan.check = _check.check  # type: ignore[attr-defined]
 Plan.simulate = _simulate  # type: ignore[attr-defined]
+Plan.from_json = staticmethod(_check.load)  # type: ignore[attr-defined]
+for _drawn in (Plan, Graph, Trace, Schedule):
+    _drawn._repr_svg_ = view.repr_svg  # type: ignore[attr-defined]
 
 __version__ = "0.1.0"
 __all__ = [

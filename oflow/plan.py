@@ -298,7 +298,7 @@ def verify_schedule(schedule: Schedule) -> None:
 
 @dataclass(frozen=True)
 class Plan:
-    """Templates, rank table, order per stream, arenas. Equal plans are equal data; ``from_json(to_json())`` is identity.
+    """Templates, rank table, order per stream, arenas. Equal plans are equal data; ``Plan.from_json(plan.to_json()) == plan``.
 
     order: for each ``device/stream`` its actor rows, one entry an act, for one step. Empty: any ready actor may go.
     arenas, states: bytes of each device's arena and of its kept state.
@@ -353,18 +353,19 @@ class Plan:
     def to_json(self) -> str:
         return msgspec.json.encode(self).decode()
 
-    @staticmethod
-    def from_json(text: str | bytes) -> Plan:
-        """Read a plan and verify its references. Raises PlanError for text that is no plan of this version."""
-        try:
-            made = msgspec.json.decode(text, type=Plan)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
-            raise PlanError(f"this is not a plan file: {e}") from e
-        if made.version != FORMAT_VERSION:
-            raise PlanError(f"the plan has format version {made.version}, this oflow reads {FORMAT_VERSION}; compile it again")
-        verify(made)
-        return made
 
+
+
+def read_plan(text: str | bytes) -> Plan:
+    """Read a plan and verify its references; `oflow.check.load` also proves it. Raises PlanError for text that is no plan."""
+    try:
+        made = msgspec.json.decode(text, type=Plan)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        raise PlanError(f"this is not a plan file: {e}") from e
+    if made.version != FORMAT_VERSION:
+        raise PlanError(f"the plan has format version {made.version}, this oflow reads {FORMAT_VERSION}; compile it again")
+    verify(made)
+    return made
 
 
 def _bases(sizes: Iterable[int]) -> tuple[int, ...]:

@@ -55,7 +55,8 @@ def compile(
     checked: slot ownership is checked (slow): released slots are poisoned, operands are read-only.
     refuse_nan: a kernel that makes NaN or infinity raises NotFiniteError. record: keep a measured trace (`Program.trace`).
 
-    Raises TraceError, ShapeError, SbpError, PlacementError at the user's line; PlanError, DeadlockError, OutOfMemory for the plan.
+    Raises TraceError, ShapeError, SbpError, PlacementError at the user's line; PlanError, DeadlockError, OutOfMemory for the
+    plan.
     """
     if executor is not None and executor not in EXECUTORS:
         raise PlanError(f"there is no executor {executor!r}; there are {', '.join(EXECUTORS)}")
@@ -175,7 +176,7 @@ class Program:
     def quiesce(self) -> None:
         """Finish every step that was begun; its results wait for whoever reads the stream."""
         session = self._session
-        if session is None or self._fed == session.steps == self._fetched and not self._dirty:
+        if session is None or (self._fed == session.steps == self._fetched and not self._dirty):
             return
         while self._fetched < self._fed:
             self._guarded(session.act, self._guarded(session.wait, self._hosts(feeding=False)))
@@ -313,8 +314,8 @@ class Program:
         for index, (array, spec) in enumerate(zip(arrays, self.specs, strict=True)):
             if array.shape != spec.type.shape or array.dtype.name != spec.type.dtype:
                 raise ShapeError(
-                    f"input {index} is {array.dtype.name}{list(array.shape)}, the program was compiled for {spec.type} ({spec.line}). "
-                    "Shapes are fixed: convert the array, or compile for it with of.compile(..., state=step)",
+                    f"input {index} is {array.dtype.name}{list(array.shape)}, the program was compiled for {spec.type} "
+                    f"({spec.line}). Shapes are fixed: convert the array, or compile for it with of.compile(..., state=step)",
                     line=user_line(),
                 )
         return arrays

@@ -12,9 +12,9 @@ from oflow.check.game import play
 from oflow.check.memory import check_memory
 from oflow.check.period import PER_SECOND, Steady, bound, busy_seconds, named_cycle, steady
 from oflow.check.rates import check_rates
-from oflow.plan import Plan, verify
+from oflow.plan import Plan, read_plan, verify
 
-__all__ = ["ActGraph", "Proof", "Steady", "act_graph", "check", "check_memory", "check_rates", "play", "steady"]
+__all__ = ["ActGraph", "Proof", "Steady", "act_graph", "check", "check_memory", "check_rates", "load", "play", "steady"]
 
 SHOWN = 12
 """Entries of the critical cycle that a printed proof shows."""
@@ -52,6 +52,13 @@ class Proof:
             share = f" ({seconds / self.period:.1%})" if self.period else ""
             lines.append(f"stream {stream}: busy {seconds:.6g} s a step{share}")
         return "\n".join(lines)
+
+
+def load(text: str | bytes) -> Plan:
+    """Read a plan and prove it. Raises PlanError for text that is no plan, and whatever `check` finds."""
+    plan = read_plan(text)
+    check(plan)
+    return plan
 
 
 def check(plan: Plan) -> Proof:

@@ -31,11 +31,17 @@ COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
     ),
     "simulate": (
         simulate, "run a plan in virtual time: period, bubble, busy shares",
-        ("oflow simulate plan.json steps=5", "oflow simulate schedule.csv -o timeline.svg", "oflow simulate plan.json -o trace.json"),
+        (
+            "oflow simulate plan.json steps=5", "oflow simulate schedule.csv -o timeline.svg",
+            "oflow simulate examples/digits.py layout=pipeline -o trace.json",
+        ),
     ),
     "view": (
         view_file, "draw the plan, graph, timeline, memory or schedule; -o FILE.(svg|dot|html|json|txt|csv) chooses the form",
-        ("oflow view examples/digits.py -o report.html", "oflow view plan.json memory -o memory.svg", "oflow view schedule.csv schedule"),
+        (
+            "oflow view examples/digits.py -o report.html", "oflow view plan.json memory -o memory.svg",
+            "oflow view schedule.csv schedule",
+        ),
     ),
     "diff": (
         diff, "what changed between two plans, in seconds, bytes and structure",

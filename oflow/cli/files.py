@@ -1,4 +1,4 @@
-"""What a command is given: a ``.py`` file that builds a program, a ``.json`` plan or a ``.csv`` schedule, and key=value options."""
+"""What a command is given: a ``.py`` program, a ``.json`` plan or a ``.csv`` schedule, and key=value options."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from oflow.check import load
 from oflow.cli.pipeline import schedule_plan
 from oflow.graph import Graph
 from oflow.plan import Plan, Schedule
@@ -64,7 +65,7 @@ def opened(path: str, options: Options) -> Iterator[Given]:
             yield given
     elif file.suffix == ".json":
         check_known(options, (), str(file))
-        yield Given(file, Plan.from_json(file.read_bytes()), options)
+        yield Given(file, load(file.read_bytes()), options)
     else:
         yield _schedule(file, options)
 
@@ -75,7 +76,8 @@ def _schedule(file: Path, options: Options) -> Given:
     wrong = [name for name, value in options.items() if isinstance(value, bool) or not isinstance(value, int | float)]
     if wrong:
         raise UsageError(f"{wrong[0]}={options[wrong[0]]} is no number of seconds")
-    return Given(file, schedule_plan(schedule, {name: float(value) for name, value in options.items()}), options, schedule=schedule)
+    plan = schedule_plan(schedule, {name: float(value) for name, value in options.items()})
+    return Given(file, plan, options, schedule=schedule)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from oflow import view
 from oflow.actors import simulate as run_simulator
 from oflow.check import Proof
 from oflow.check import check as prove
-from oflow.cli.files import Given, Options, UsageError, named, opened
+from oflow.cli.files import Given, Options, UsageError, opened
 from oflow.errors import PlanError
 from oflow.graph import Graph
 from oflow.plan import Plan, Trace
@@ -146,28 +148,38 @@ def picture(given: Given, what: str, suffix: str, trace: Trace | None) -> str:
         except PlanError:
             proof = None
         return view.html(plan, trace, given.graph, proof)
-    if what == "schedule" and given.schedule is None:
-        raise UsageError(f"{given.path} is no schedule; its plan shows every stream's order")
-    if what == "graph" and given.graph is None:
-        raise UsageError(f"{given.path} has no logical graph")
-    thing = {"graph": given.graph, "timeline": trace, "schedule": given.schedule}.get(what, plan)
-    makers = {
-        (".txt", what): lambda: view.text(thing, plan),
-        (".dot", "plan"): lambda: view.dot(plan),
-        (".dot", "graph"): lambda: view.dot(thing),
-        (".svg", "plan"): lambda: view.svg(plan),
-        (".svg", "graph"): lambda: view.svg(thing),
-        (".svg", "memory"): lambda: view.memory(plan),
-        (".svg", "timeline"): lambda: view.timeline(thing, plan),
-        (".json", "plan"): plan.to_json,
-        (".json", "timeline"): lambda: view.perfetto(thing, plan),
-        (".json", "graph"): lambda: json.dumps({"graph": view.text(thing)}),
-        (".csv", "schedule"): lambda: thing.to_csv(),
-    }
-    if (suffix, what) not in makers:
-        forms = sorted({s for s, w in makers if w == what} | {".html"})
-        raise UsageError(f"{what} cannot be written as {suffix or 'a file without suffix'}; it can be {', '.join(forms)}")
-    return str(makers[suffix, what]())
+    makers = _makers(given, what, trace)
+    if suffix not in makers:
+        forms = ", ".join(sorted({*makers, ".html"}))
+        raise UsageError(f"{what} cannot be written as {suffix or 'a file without suffix'}; it can be {forms}")
+    return makers[suffix]()
+
+
+def _makers(given: Given, what: str, trace: Trace | None) -> dict[str, Callable[[], str]]:
+    """The forms of `what` by suffix. Raises UsageError where the file has no such thing."""
+    plan, graph, schedule = given.plan, given.graph, given.schedule
+    if what == "graph":
+        if graph is None:
+            raise UsageError(f"{given.path} has no logical graph")
+        return {
+            ".txt": partial(view.text, graph), ".dot": partial(view.dot, graph), ".svg": partial(view.svg, graph),
+            ".json": lambda: json.dumps({"graph": view.text(graph)}),
+        }  # fmt: skip
+    if what == "schedule":
+        if schedule is None:
+            raise UsageError(f"{given.path} is no schedule; its plan shows the order of every stream")
+        return {
+            ".txt": partial(view.text, schedule), ".svg": partial(view.svg, schedule), ".csv": schedule.to_csv,
+            ".json": lambda: json.dumps({"csv": schedule.to_csv()}),
+        }  # fmt: skip
+    if what == "timeline" and trace is not None:
+        return {
+            ".txt": partial(view.text, trace, plan), ".svg": partial(view.timeline, trace, plan),
+            ".json": partial(view.perfetto, trace, plan),
+        }  # fmt: skip
+    if what == "memory":
+        return {".svg": partial(view.memory, plan)}
+    return {".txt": partial(view.text, plan), ".dot": partial(view.dot, plan), ".svg": partial(view.svg, plan), ".json": plan.to_json}
 
 
 def _write(path: str, text: str) -> None:
@@ -177,6 +189,3 @@ def _write(path: str, text: str) -> None:
 def _no_words(command: str, words: list[str]) -> None:
     if words:
         raise UsageError(f"{command} does not know what {words[0]!r} means; options are key=value")
-
-
-__all__ = ["check", "explain", "named", "simulate", "view_file"]

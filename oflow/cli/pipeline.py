@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from oflow.errors import PlanError
 from oflow.machine import Cost, preset
@@ -36,18 +37,19 @@ class _Pipeline:
         self.ports: dict[tuple[int, str], list[PortTemplate]] = {}
         phases = {a.phase for row in schedule.rows for a in row}
         if phases not in ({"F"}, {"F", "B"}, {"F", "I", "W"}):
-            raise PlanError(f"schedule {schedule.name} mixes the phases {', '.join(sorted(phases))}; it may have F, F B, or F I W")
+            mix = ", ".join(sorted(phases))
+            raise PlanError(f"schedule {schedule.name} has actions of {mix}; it may have F alone, F and B, or F, I and W")
         self.ports = {(stage, phase): [] for stage in schedule.stages for phase in "FBIW" if phase in phases}
         self._connect(phases)
 
     def _connect(self, phases: set[str]) -> None:
         many, stages = self.schedule.micro_batches, self.schedule.stages
         backwards = [phase for phase in "BIW" if phase in phases]
-        for stage, after in zip(stages, stages[1:], strict=False):
+        for stage, after in pairwise(stages):
             self._register(f"x{after}", stage, many, (stage, "F"), [(after, "F")])
         for stage in stages if backwards else ():
             self._register(f"stash{stage}", stage, self.schedule.stash(stage), (stage, "F"), [(stage, p) for p in backwards])
-        for stage, after in zip(stages, stages[1:], strict=False) if backwards else ():
+        for stage, after in pairwise(stages) if backwards else ():
             self._register(f"g{stage}", after, many, (after, backwards[0]), [(stage, p) for p in backwards])
 
     def _register(self, name: str, stage: int, slots: int, producer: tuple[int, str], consumers: list[tuple[int, str]]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from oflow.cli.files import Given, Options, UsageError, opened
+from oflow.cli.files import Given, Options, UsageError, named, opened
 from oflow.errors import NotFiniteError, OflowError
 from oflow.view.style import seconds_text
 
@@ -51,8 +51,6 @@ def _length(given: Given, feed: Iterable[Any]) -> int | None:
     hint = operator.length_hint(feed, -1)
     if hint >= 0:
         return hint
-    from oflow.cli.files import named
-
     parameter = named(given.module.batches).get("steps") if given.module else None
     steps = given.options.get("steps", parameter.default) if parameter else None
     return steps if isinstance(steps, int) else None

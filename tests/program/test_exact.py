@@ -43,7 +43,8 @@ def reference() -> tuple[tuple[Fraction, ...], dict[str, np.ndarray]]:
         error = h @ w["down.weight"].T + w["down.bias"] - y
         losses.append((error * error).sum())
         back = np.where(z > 0, 2 * error @ w["down.weight"], 0)
-        gradients = {"down.weight": 2 * error.T @ h, "down.bias": 2 * error.sum(0), "up.weight": back.T @ x, "up.bias": back.sum(0)}
+        gradients = {"down.weight": 2 * error.T @ h, "down.bias": 2 * error.sum(0)}
+        gradients |= {"up.weight": back.T @ x, "up.bias": back.sum(0)}
         w = {name: w[name] - g / 8 for name, g in gradients.items()}
     return tuple(losses), w
 
