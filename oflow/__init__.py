@@ -42,7 +42,7 @@ Plan.check = _check.check  # type: ignore[attr-defined]
 Plan.simulate = _simulate  # type: ignore[attr-defined]
 Plan.from_json = staticmethod(_check.load)  # type: ignore[attr-defined]
 for _drawn in (Plan, Graph, Trace, Schedule):
-    _drawn._repr_svg_ = view.repr_svg  # type: ignore[attr-defined]
+    setattr(_drawn, "_repr_svg_", view.repr_svg)  # noqa: B010 - mypy knows no such attribute
 
 __version__ = "0.1.0"
 __all__ = [

@@ -88,4 +88,4 @@ def preset(name: str = "reference") -> Machine:
         raise PlanError(f"no machine preset {name!r}; there is 'reference'")
     core = Device(flops=1e11, memory_bandwidth=1e10, launch=2e-6, memory_nbytes=16 << 30)
     gpu = Device(flops=1e14, memory_bandwidth=2e12, launch=5e-6, memory_nbytes=80 << 30)
-    return Machine("reference", {"cpu": core, "host": core, "cuda": gpu}, Link(latency=2e-6, bandwidth=1e10))
+    return Machine("reference", {"cpu": core, "host": core, "cuda": gpu}, Link(latency=1e-5, bandwidth=1e10))

@@ -74,7 +74,7 @@ def compile(
     passes = compiler.compile_graph(replace(graph, values=values), given)
     shared = state.state if state is not None else State(seed)
     run = _RunOptions(executor or "threads", (os.cpu_count() or 1) if workers is None else workers, checked, refuse_nan, record)
-    return Program(captured, specs, passes, shared, run)
+    return Program(captured, specs, passes, shared, run, origin=state)
 
 
 class _RunOptions:
@@ -88,13 +88,16 @@ class Program:
     """A compiled function. Call it for one step, `stream` batches through it for overlapping steps."""
 
     def __init__(
-        self, captured: Captured, specs: tuple[Spec, ...], passes: dict[str, Graph | Plan], state: State, run: _RunOptions
-    ) -> None:
+        self, captured: Captured, specs: tuple[Spec, ...], passes: dict[str, Graph | Plan], state: State, run: _RunOptions,
+        origin: Program | None = None,
+    ) -> None:  # fmt: skip
         self.captured = captured
         self.specs = specs
         self.passes = passes
         """What every pass made, by name, in order."""
         self.state = state
+        self.origin = origin
+        """The program whose state this one shares: its layouts are the parameters' homes."""
         self.taps: dict[str, np.ndarray] = {}
         """Values of the taps of the last step."""
         graph, plan = passes["host"], passes["memory"]
@@ -109,6 +112,7 @@ class Program:
         self._results: deque[Any] = deque()
         self._fed = self._fetched = 0
         self._streaming = False
+        self._devices = {stream.partition("/")[0] for stream in plan.streams if not stream.startswith("host:")}
         self._writes = any(p.update is not None for p in self.graph.parameters)
 
     # ------------------------------------------------------------ running
@@ -116,14 +120,19 @@ class Program:
     def __call__(self, *inputs: Any) -> Any:
         """One step: arrays (NumPy or DLPack) in, NumPy out. Raises ShapeError where an input does not fit its spec."""
         batch = self._checked_inputs(inputs)
-        return next(iter(list(self.stream([batch]))))
+        return list(self._steps([batch], overlap=len(self._devices) > 1))[0]
 
     def stream(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Results of all batches (tuples of inputs), in order. Steps overlap; a slow consumer slows `batches` down.
 
         An error of the iterator, or leaving the loop, first finishes the steps that were begun.
         """
+        return self._steps(batches, overlap=True)
+
+    def _steps(self, batches: Iterable[Any], *, overlap: bool) -> Iterator[Any]:
         session = self._start()
+        if overlap:
+            session.overlap()
         source = iter(batches)
         failure: BaseException | None = None
         open_source = True
@@ -226,6 +235,8 @@ class Program:
         return self._session
 
     def _open(self) -> Session:
+        if self.origin is not None and self.origin not in self.state.programs:
+            self.origin._allocate()
         plan = self.plan
         memory = Memory(plan)
         self._link_state(memory)
@@ -237,7 +248,7 @@ class Program:
             calls[self._feed] = partial(self._copy_in, memory)
         calls[self._fetch] = partial(self._copy_out, memory)
         freed, granted = (memory.poison_freed, memory.poison_granted) if self._run.checked else (None, None)
-        options = {"workers": self._run.workers} if self._run.executor == "threads" else {}
+        options = {"workers": self._run.workers, "started": False} if self._run.executor == "threads" else {}
         if self not in self.state.programs:
             self.state.programs.append(self)
         return EXECUTORS[self._run.executor](
@@ -297,10 +308,9 @@ class Program:
     @contextmanager
     def _one_blas_thread_a_worker(self) -> Iterator[None]:
         """BLAS threads times busy devices stay within the workers."""
-        devices = len({stream.partition("/")[0] for stream in self.plan.streams if not stream.startswith("host:")})
         if self._blas is None:
             self._blas = ThreadpoolController()
-        with self._blas.limit(limits=max(1, self._run.workers // max(devices, 1)), user_api="blas"):
+        with self._blas.limit(limits=max(1, self._run.workers // max(len(self._devices), 1)), user_api="blas"):
             yield
 
     _blas: ThreadpoolController | None = None

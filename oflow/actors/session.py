@@ -102,6 +102,9 @@ class Session(ABC):
         if any(actor.act < steps * self.plan.actors[row].acts for row, actor in done.items()):
             raise self._blocked(f"the caller waits for the end of step {steps - 1}")
 
+    def overlap(self) -> None:
+        """What follows will keep devices and caller busy at the same time: a driver that put off its threads starts them."""
+
     @property
     def dropped(self) -> int:
         """Messages that were not owed or already seen. Read it between `drain` and the next act."""

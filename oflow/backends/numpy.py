@@ -65,11 +65,10 @@ class _Linked:
         attrs: dict[str, Any] = call.attrs_of(self.actor.rank)
         if call.workspace >= 0:
             attrs["workspace"] = self._scratch(call.workspace)
-        kernel = op.kernel_for(self.actor.device.partition(":")[0], call.line)
         if any(self._port(arg).mode == "sum" and phase % self._port(arg).every for arg in call.outs if arg.kind == "port"):
             run: Run = partial(np.add, outs[0], ins[0], out=outs[0])
         else:
-            run = partial(kernel, *outs, *ins, **attrs)
+            run = op.call_for(self.actor.device.partition(":")[0], call.line, (*outs, *ins), attrs)
         return partial(_run_finite, run, outs, call) if self.refuse_nan else run
 
     def _present(self, arg: Arg) -> bool:

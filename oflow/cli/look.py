@@ -105,7 +105,7 @@ def trace_facts(trace: Trace, plan: Plan) -> dict[str, Any]:
     return {
         "source": trace.source, "steps": trace.steps, "acts": len(trace.spans), "seconds": trace.seconds,
         "first_step_seconds": ends[0], "period_seconds": period, "bubble": view.bubbles(trace),
-        "busy": {stream: busy / total for stream, busy in trace.busy().items()},
+        "busy": {stream: busy / total for stream, busy in sorted(trace.busy().items())},
     }  # fmt: skip
 
 

@@ -46,6 +46,7 @@ class _Group:
 
 def _groups(plan: Plan) -> list[list[int]]:
     made_by = _writers(plan)
+    joins = {p.register for a in plan.actor_templates for p in a.ports if p.direction == "out" and p.every > 1}
     cut = _read_elsewhere(plan)
     groups: list[_Group] = []
     of: dict[int, _Group] = {}
@@ -54,6 +55,8 @@ def _groups(plan: Plan) -> list[list[int]]:
     for number, actor in enumerate(plan.actor_templates):
         sources = [of[made_by[p.register]] for p in actor.ports if p.direction == "in" and p.register in made_by]
         earlier = [g for p in actor.ports if p.mode == "keep" for g in readers.get(p.register, ())]
+        # what joins several acts is whole only after the last of them
+        earlier += [of[made_by[p.register]] for p in actor.ports if p.direction == "in" and p.register in joins]
         key = (actor.group, actor.stream, actor.stage, actor.phase, actor.acts)
         alone = any(p.peers for p in actor.ports) or not actor.calls
         group = open_groups.get(key)

@@ -1,14 +1,19 @@
-"""infer SBP: a layout for every value, the user's annotations fixed, the least transfer cost elsewhere.
+"""infer SBP: a layout for every value, the user's annotations fixed, the least cost elsewhere.
 
 Each node picks one signature a mesh axis. The cost of a choice is the seconds of the boxings between its operands' layouts and
-those it wants, times its acts per step, plus a small share of its own compute time, so that of equal transfers the more
-parallel choice wins. A forward sweep picks greedily, then sweeps in both directions improve one node at a time (iterated
-conditional modes, Besag 1986) until nothing changes. A kept parameter is read where it was put: a boxing of one on its own
-devices is charged many times over, so an annotation of the weights decides where the work happens.
+those it wants, plus its own compute seconds, both times its acts per step; so work is repeated on every rank only where that is
+cheaper than moving its result.
+
+First dynamic programming, exact on trees: forward, the least cost of having each value in each layout (a value's cost is shared
+evenly by its readers); backward, each node's best choice given its readers' (Viterbi 1967). Then sweeps in both directions improve
+one node at a time (iterated conditional modes, Besag 1986) until nothing changes. What the user annotated decides where the work
+happens: taking an annotated parameter out of its layout, or moving bytes of an input, is charged many times over.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,8 +29,8 @@ from oflow.types import TensorType
 
 Types = tuple[TensorType, ...]
 Layouts = tuple[Layout, ...]
-MOVED_PARAMETER = 1000.0
-COMPUTE_SHARE = 1e-3
+MOVED_ANNOTATION = 1000.0
+"""Factor on the seconds of a boxing that takes an annotated value out of its layout."""
 SWEEPS = 6
 
 
@@ -40,7 +45,7 @@ class Choice:
 
 def infer_sbp(graph: Graph, options: Options) -> Graph:
     search = _Search(graph, options.machine)
-    search.sweep(graph.nodes)
+    search.plan_ahead()
     for _ in range(SWEEPS):
         if not (search.sweep(reversed(graph.nodes)) + search.sweep(graph.nodes)):
             break
@@ -57,14 +62,48 @@ class _Search:
         self.machine = machine
         self.state = {p.value for p in graph.parameters}
         self.homes = {p.update: p.value for p in graph.parameters if p.update is not None}
-        inputs = set(graph.inputs) | self.state
-        self.layouts = {v: found for v in inputs if (found := graph.values[v].layout)}
+        self.layouts = {v: found for v in (*graph.inputs, *sorted(self.state)) if (found := graph.values[v].layout)}
         self.wants: dict[int, Choice] = {}
         self.consumers = graph.consumers()
-        self._routes: dict[tuple[int, Layout, Layout], float] = {}
+        self._routes: dict[tuple[TensorType, Layout, Layout], float] = {}
         self._choices: dict[int, list[Choice]] = {}
 
-    def sweep(self, nodes) -> int:  # type: ignore[no-untyped-def]
+    def plan_ahead(self) -> None:
+        """A first choice for every node, by dynamic programming over the graph as if it were a tree."""
+        least: dict[int, dict[Layout, float]] = {v: {found: 0.0} for v, found in self.layouts.items()}
+        totals: dict[int, list[float]] = {}
+        for node in self.graph.nodes:
+            if REGISTRY[node.op].lowering == "pull":
+                self._choices[node.id] = self._boxing_choices(node, list(least[node.ins[0]]))
+            totals[node.id] = [self._cost_so_far(node, choice, least) for choice in self.choices(node)]
+            for position, v in enumerate(node.outs):
+                table = least.setdefault(v, {})
+                for choice, total in zip(self.choices(node), totals[node.id], strict=True):
+                    made = choice.outs[position]
+                    table[made] = min(total, table.get(made, total))
+        for node in reversed(self.graph.nodes):
+            options = zip(self.choices(node), totals[node.id], strict=True)
+            best = min(options, key=lambda option: option[1] + self._cost_ahead(node, option[0]))[0]
+            self.wants[node.id] = best
+            self.layouts.update(zip(node.outs, best.outs, strict=True))
+
+    def _cost_so_far(self, node: Node, choice: Choice, least: dict[int, dict[Layout, float]]) -> float:
+        total = choice.seconds
+        for v, want in dict(zip(node.ins, choice.ins, strict=True)).items():
+            readers = len(self.consumers[v])
+            total += min(before / readers + self.boxing_seconds(v, have, want) for have, before in least[v].items())
+        return total
+
+    def _cost_ahead(self, node: Node, choice: Choice) -> float:
+        """Seconds of the boxings to what the readers, which have chosen already, want."""
+        total = 0.0
+        for v, made in zip(node.outs, choice.outs, strict=True):
+            needs = {need for other in self.consumers.get(v, ()) if (need := self._wants(other, v))}
+            home = self.graph.values[self.homes[v]].layout if v in self.homes else None
+            total += sum(self.boxing_seconds(v, made, need) for need in sorted({*needs, *([home] if home else [])}, key=str))
+        return total
+
+    def sweep(self, nodes: Iterable[Node]) -> int:
         """Give each node its best choice, all others as they are; returns how many changed."""
         changed = 0
         for node in nodes:
@@ -78,14 +117,11 @@ class _Search:
         return changed
 
     def cost(self, node: Node, choice: Choice) -> float:
-        total = choice.seconds * COMPUTE_SHARE
+        total = choice.seconds
         for v, want in dict(zip(node.ins, choice.ins, strict=True)).items():
             shared = any(self._wants(other, v) == want for other in self.consumers[v] if other.id != node.id)
             total += 0.0 if shared else self.boxing_seconds(v, self.layouts[v], want)
-        for v, made in zip(node.outs, choice.outs, strict=True):
-            needs = {need for other in self.consumers.get(v, ()) if (need := self._wants(other, v))}
-            total += sum(self.boxing_seconds(v, made, need) for need in sorted(needs, key=str))
-        return total
+        return total + self._cost_ahead(node, choice)
 
     def _wants(self, node: Node, value: int) -> Layout | None:
         choice = self.wants.get(node.id)
@@ -93,20 +129,20 @@ class _Search:
 
     def boxing_seconds(self, value: int, have: Layout, want: Layout) -> float:
         """Seconds per step to bring `value` from one layout to another."""
-        key = (value, have, want)
+        if have == want:
+            return 0.0
+        if _extremes(want) - _extremes(have):
+            return math.inf  # ranks without a share would hold infinity, outside the domain of many monotone operators
+        key = (time_type(self.graph, value), have, want)
         if key not in self._routes:
-            self._routes[key] = self._boxing_seconds(value, have, want)
-        return self._routes[key]
-
-    def _boxing_seconds(self, value: int, have: Layout, want: Layout) -> float:
-        kind = time_type(self.graph, value)
-        link = self.machine.link
-        seconds = 0.0
-        for step in route(have, want).steps:
-            nbytes = step.nbytes(kind.shape, kind.itemsize)
-            seconds += link.seconds(nbytes)
-        if value in self.state and have.placement == want.placement:
-            seconds *= MOVED_PARAMETER
+            kind, link = key[0], self.machine.link
+            steps = route(have, want).steps
+            self._routes[key] = sum(link.seconds(step.busiest_nbytes(kind.shape, kind.itemsize)) for step in steps)
+        seconds = self._routes[key]
+        if self.graph.values[value].fixed and have.placement == want.placement:
+            # even a slice that moves nothing takes a parameter out of the layout that was asked for
+            kept = self.machine.link.latency if value in self.state else 0.0
+            seconds = MOVED_ANNOTATION * max(seconds, kept)
         return seconds * rate_of(self.graph, value)
 
     def choices(self, node: Node) -> list[Choice]:
@@ -117,26 +153,27 @@ class _Search:
     def _find_choices(self, node: Node) -> list[Choice]:
         assert node.placement is not None
         op = REGISTRY[node.op]
-        target = target_layout(node)
         if op.lowering == "pull":
-            return self._boxing_choices(node, target)
+            return self._boxing_choices(node, [self.layouts[node.ins[0]]])
         ins = tuple(time_type(self.graph, v) for v in node.ins)
         made = tuple(time_type(self.graph, v) for v in node.outs)
         found = []
         for ways in mesh_signatures(op, ins, made, time_attrs(self.graph, node), node.placement.mesh):
             wants = tuple(Layout(node.placement, tuple(w.ins[i] for w in ways)) for i in range(len(ins)))
             outs = tuple(Layout(node.placement, tuple(w.outs[i] for w in ways)) for i in range(len(made)))
-            if self._allowed(node, wants, outs) and not self._torn_batch(node, wants):
+            mixed = any(len({s.op for s in one.sbp if s.is_partial}) > 1 for one in (*wants, *outs))
+            if not mixed and self._allowed(node, wants, outs) and not self._torn_batch(node, wants):
                 found.append(Choice(wants, outs, self._compute_seconds(node, ins, made, wants, outs)))
         if not found:
             raise SbpError(self._no_choice(node, ins, made), line=node.line)
         return found
 
-    def _boxing_choices(self, node: Node, target: Layout | None) -> list[Choice]:
-        have = self.layouts[node.ins[0]]
-        if target is None:  # a slice in time of a whole value: along the batch it must not be split over devices yet
-            have = Layout(have.placement, tuple(B if s == S(0) else s for s in have.sbp))
-        return [Choice((have,), (target or have,), 0.0)]
+    def _boxing_choices(self, node: Node, have: list[Layout]) -> list[Choice]:
+        """A boxing takes its operand as it is. A slice in time of a whole value: not split over devices along the batch yet."""
+        target = target_layout(node)
+        if target is None:
+            have = [Layout(h.placement, tuple(B if s == S(0) else s for s in h.sbp)) for h in have]
+        return [Choice((h,), (target or h,), 0.0) for h in dict.fromkeys(have)]
 
     def _allowed(self, node: Node, wants: Layouts, outs: Layouts) -> bool:
         """State is rewritten where it lives: in the layout of its home."""
@@ -170,6 +207,10 @@ class _Search:
         results = tuple(TensorType(w.shard_shape(t.shape, 0), t.dtype) for t, w in zip(made, outs, strict=True))
         cost = REGISTRY[node.op].estimate(local, results, time_attrs(self.graph, node))
         return node.rate * self.machine.seconds(Cost(cost.flops, cost.nbytes), node.placement.devices[0])
+
+
+def _extremes(found: Layout) -> set[str]:
+    return {s.op for s in found.sbp if s.is_partial and s.op != "sum"}
 
 
 def time_type(graph: Graph, value: int) -> TensorType:

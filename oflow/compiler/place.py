@@ -29,7 +29,7 @@ def place(graph: Graph, options: Options) -> Graph:
             raise PlacementError(f"{node.op} has no operand with a placement; give one input a placement", line=node.line)
         for v in node.ins:
             if v in state and values[v].layout is None:
-                values[v] = replace(values[v], layout=Layout(placement, (B,) * len(placement.mesh)), fixed=True)
+                values[v] = replace(values[v], layout=Layout(placement, (B,) * len(placement.mesh)))
         where.update(dict.fromkeys(node.outs, placement))
         nodes.append(replace(node, placement=placement))
     return replace(graph, nodes=tuple(nodes), values=values)

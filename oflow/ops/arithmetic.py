@@ -47,13 +47,10 @@ pow_ = elementwise(
 )  # fmt: skip
 relu = elementwise("relu", "max(a, 0)", grad={"a": "where(a > 0, g, 0)"}, monotone=[{0}])
 
-_TANH = "tanh(0.7978845608028654 * (a + 0.044715 * (a * a * a)))"
+_GATE = "(0.5 * tanh(a * (0.7978845608028654 + 0.035677408136300125 * (a * a))) + 0.5)"
 gelu = elementwise(
-    "gelu", f"0.5 * a * (1 + {_TANH})", floats=True,
-    grad={
-        "a": f"g * (0.5 * (1 + {_TANH}) + 0.5 * a * (1 - {_TANH} * {_TANH}) * "
-        "(0.7978845608028654 + 0.10703222440890037 * (a * a)))"
-    },
+    "gelu", f"a * {_GATE}", floats=True,
+    grad={"a": f"g * ({_GATE} * (1 + a * (1 - {_GATE}) * (1.5957691216057308 + 0.21406444881780074 * (a * a))))"},
 )  # fmt: skip
 
 equal = elementwise("equal", "a == b", operands="a b")

@@ -26,7 +26,17 @@ boxing = op("boxing", rule=_same, linear=[{0}], exact=True, lowering="pull", exa
 accumulate = op("accumulate", rule=_same, linear=[{0}], exact=True, lowering="accumulate", example=_examples)
 
 JOIN = {"sum": np.add, "max": np.maximum, "min": np.minimum}
-IDENTITY = {"sum": 0.0, "max": -np.inf, "min": np.inf}
+
+
+def identity_of(op: str, dtype: np.dtype) -> Any:
+    """The number that joining with `op` leaves everything as it is."""
+    if op == "sum":
+        return 0
+    if dtype.kind == "f":
+        return -np.inf if op == "max" else np.inf
+    if dtype.kind == "b":
+        return op == "min"
+    return np.iinfo(dtype).min if op == "max" else np.iinfo(dtype).max
 
 
 @boxing.grad
@@ -41,7 +51,7 @@ def _(out: np.ndarray, *sources: np.ndarray, pulls: tuple[tuple[int, Box, Box], 
     parts = [x.reshape(-1) if flat else x for x in sources]
     written: list[Box] = []
     if sum(_size(put) for put in dict.fromkeys(put for _, _, put in pulls)) < out.size:
-        out[...] = IDENTITY[op]
+        out[...] = identity_of(op, out.dtype)
     for source, take, put in pulls:
         part, room = parts[source][_region(take)], target[_region(put)]
         if put in written:

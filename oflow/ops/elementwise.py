@@ -8,7 +8,7 @@ dtype. Gradient operators are made from their expressions, so every one of them 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from oflow.errors import ShapeError, TraceError
 from oflow.machine import Cost
-from oflow.ops.expression import bind, evaluate, numbers_of, parse_expression
+from oflow.ops.expression import bind, link, numbers_of, parse_expression
 from oflow.ops.op import Attributes, Example, Op, Types
 from oflow.ops.tensor import Tensor, user_line
 
@@ -41,6 +41,7 @@ class Elementwise(Op):
         )  # fmt: skip
         self.gradients: dict[str, str | Elementwise | None] = {}
         self.kernel(self._run)
+        self.linked(self._link)
         self.cost(self._work)
 
     def present(self, attrs: Attributes) -> tuple[str, ...]:
@@ -73,8 +74,11 @@ class Elementwise(Op):
         return (bind(self.expr, present, tuple(t.dtype for t in ins), numbers_of(attrs, self.operands)).dtype,)
 
     def _run(self, out: np.ndarray, *ins: np.ndarray, **attrs: Any) -> None:
+        self._link(out, *ins, **attrs)()
+
+    def _link(self, out: np.ndarray, *ins: np.ndarray, **attrs: Any) -> Callable[[], Any]:
         bound = bind(self.expr, self.present(attrs), tuple(a.dtype.name for a in ins), numbers_of(attrs, self.operands))
-        evaluate(bound, out, ins)
+        return link(bound, out, ins)
 
     def _work(self, ins: Types, outs: Types, attrs: Attributes) -> Cost:
         flops = outs[0].size * len(parse_expression(self.expr).steps)

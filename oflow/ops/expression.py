@@ -8,9 +8,9 @@ The steps are what kernels are generated from: here one NumPy call a step over b
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -96,10 +96,11 @@ def parse_expression(text: str) -> Expression:
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A step bound to dtypes: args are ("operand", i), ("slot", i) or ("number", x); it writes `slot` (-1: the result)."""
+    """A step bound to dtypes. Values are numbered: the operands, the numbers, then one a step; the last is the result."""
 
     function: str
-    args: tuple[tuple[str, Any], ...]
+    args: tuple[int, ...]
+    result: int
     slot: int
     dtype: str
 
@@ -109,6 +110,7 @@ class Bound:
     """An expression for operands of given dtypes, with numbers for the operands that are none: calls over `slots` temporaries."""
 
     calls: tuple[_Call, ...]
+    numbers: tuple[Any, ...]
     slots: int
     itemsize: int
 
@@ -126,73 +128,105 @@ def scalar_dtype(dtypes: Sequence[str]) -> str:
 def bind(text: str, operands: tuple[str, ...], dtypes: tuple[str, ...], numbers: tuple[tuple[str, float], ...] = ()) -> Bound:
     """Bind an expression: operand names in the order they are passed, their dtypes, and numbers for the other names."""
     weak = np.dtype(scalar_dtype(dtypes)).type
-    known: dict[str | float, tuple[str, Any]] = {name: ("operand", i) for i, name in enumerate(operands)}
-    known |= {name: ("number", weak(value)) for name, value in numbers}
-    samples: dict[tuple[str, Any], Any] = {("operand", i): np.ones(1, d) for i, d in enumerate(dtypes)}
+    samples: dict[str | float, Any] = {name: np.ones(1, d) for name, d in zip(operands, dtypes, strict=True)}
+    constants: dict[str | float, Any] = {name: weak(value) for name, value in numbers}
     steps = parse_expression(text).steps
-    last_use = {arg: i for i, step in enumerate(steps) for arg in step.args}
-    calls: list[_Call] = []
-    free: list[int] = []
-    slots = 0
-    for i, step in enumerate(steps):
-        args = tuple(known[a] if isinstance(a, str) else ("number", weak(a)) for a in step.args)
-        sample = _call(step.function, [v if kind == "number" else samples[kind, v] for kind, v in args])
-        if all(kind == "number" for kind, _ in args) and i < len(steps) - 1:
-            known[step.name] = ("number", sample)
-            continue
-        if i == len(steps) - 1:
-            slot = -1
-        elif free:
-            slot = free.pop()
+    kept: list[Step] = []
+    for step in steps:
+        constants |= {a: weak(a) for a in step.args if not isinstance(a, str)}
+        sample = _sample(step.function, [constants[a] if a in constants else samples[a] for a in step.args])
+        if all(a in constants for a in step.args) and step is not steps[-1]:
+            constants[step.name] = sample
         else:
-            slot, slots = slots, slots + 1
-        known[step.name] = ("slot", (slot, i))
-        samples["slot", (slot, i)] = sample
-        calls.append(_Call(step.function, args, slot, sample.dtype.name))
-        free += [known[a][1][0] for a in dict.fromkeys(step.args) if last_use.get(a) == i and known.get(a, ("",))[0] == "slot"]
-    plain = tuple(_Call(c.function, tuple((k, v[0] if k == "slot" else v) for k, v in c.args), c.slot, c.dtype) for c in calls)
-    return Bound(plain, slots, max(np.dtype(c.dtype).itemsize for c in calls))
+            samples[step.name] = sample
+            kept.append(step)
+    number = {name: i for i, name in enumerate((*operands, *constants, *(step.name for step in kept)))}
+    slots = _slots(kept)
+    calls = tuple(
+        _Call(s.function, tuple(number[a] for a in s.args), number[s.name], slots[s.name], samples[s.name].dtype.name) for s in kept
+    )
+    widest = max(np.dtype(c.dtype).itemsize for c in calls)
+    return Bound(calls, tuple(constants.values()), max((c.slot for c in calls), default=-1) + 1, widest)
 
 
-def _call(function: str, args: list[Any]) -> Any:
+def _slots(steps: Sequence[Step]) -> dict[str, int]:
+    """The temporary that each step writes (-1: the last one writes the result); free again after the last step that reads it."""
+    last_use = {arg: i for i, step in enumerate(steps) for arg in step.args}
+    slots: dict[str, int] = {}
+    free: list[int] = []
+    used = 0
+    for i, step in enumerate(steps):
+        if i == len(steps) - 1:
+            slots[step.name] = -1
+        elif free:
+            slots[step.name] = free.pop()
+        else:
+            slots[step.name], used = used, used + 1
+        free += [slots[a] for a in dict.fromkeys(step.args) if isinstance(a, str) and a in slots and last_use[a] == i]
+    return slots
+
+
+def _sample(function: str, args: list[Any]) -> Any:
     with np.errstate(all="ignore"):
         return np.where(*args) if function == "where" else getattr(np, function)(*args)
 
 
-def _apply(function: str, args: list[Any], out: np.ndarray) -> None:
-    if function == "where":
-        np.copyto(out, args[2])
-        np.copyto(out, args[1], where=args[0])
-    else:
-        getattr(np, function)(*args, out=out)
-
-
-def evaluate(bound: Bound, out: np.ndarray, ins: Sequence[np.ndarray]) -> None:
-    """Write the expression's value into `out`; operands broadcast. Temporaries are as long as one block."""
-    if len(bound.calls) == 1:
-        call = bound.calls[0]
-        _apply(call.function, [ins[v] if kind == "operand" else v for kind, v in call.args], out)
+def _where(condition: np.ndarray, a: Any, b: Any, out: np.ndarray) -> None:
+    """out = a where the condition holds, else b: exact, with bit masks, because a branch for each element costs five times more."""
+    integers = {2: np.int16, 4: np.int32, 8: np.int64}.get(out.itemsize)
+    if integers is None or out.dtype.kind not in "fiu":
+        np.copyto(out, np.where(condition, a, b))
         return
-    limit = block_length(bound.itemsize)
+    mask = np.empty(out.shape, integers)
+    np.copyto(mask, np.asarray(condition).view(np.int8))
+    np.negative(mask, out=mask)
+    x, y, bits = np.asarray(a, out.dtype).view(integers), np.asarray(b, out.dtype).view(integers), out.view(integers)
+    if y.ndim == 0 and y == 0:
+        np.bitwise_and(x, mask, out=bits)
+    else:
+        np.bitwise_xor(x, y, out=bits)
+        np.bitwise_and(bits, mask, out=bits)
+        np.bitwise_xor(bits, y, out=bits)
+
+
+_Loop = tuple[Callable[..., Any], tuple[int, ...], int]
+"""A function, the numbers of its arguments, the number of its result."""
+
+
+def link(bound: Bound, out: np.ndarray, ins: Sequence[np.ndarray]) -> Callable[[], Any]:
+    """A function that writes the expression's value into `out`; operands broadcast. Temporaries are as long as one block."""
+    first = bound.calls[0]
+    if len(bound.calls) == 1 and first.function != "where":
+        values = (*ins, *bound.numbers)
+        return partial(getattr(np, first.function), *(values[i] for i in first.args), out=out)
     if all(a.shape == out.shape and a.flags.c_contiguous for a in ins) and out.flags.c_contiguous:
         out, ins = out.reshape(-1), [a.reshape(-1) for a in ins]
     else:
         ins = [np.broadcast_to(a, out.shape) for a in ins]
+    loop = tuple((_where if c.function == "where" else getattr(np, c.function), c.args, c.result) for c in bound.calls)
+    return partial(_run_blocks, bound, loop, out, ins)
+
+
+def _run_blocks(bound: Bound, loop: Sequence[_Loop], out: np.ndarray, ins: Sequence[np.ndarray]) -> None:
+    limit = block_length(bound.itemsize)
     buffers = [np.empty(min(out.size, limit) * bound.itemsize, np.uint8) for _ in range(bound.slots)]
+    shape: tuple[int, ...] | None = None
+    temporaries: list[np.ndarray] = []
     for index in blocks(out.shape, limit):
-        _evaluate_block(bound, out[index], [a[index] for a in ins], buffers)
+        result = out[index]
+        if result.shape != shape:
+            shape = result.shape
+            temporaries = [
+                buffers[c.slot][: result.size * np.dtype(c.dtype).itemsize].view(c.dtype).reshape(shape) for c in bound.calls[:-1]
+            ]
+        values = [*(a[index] for a in ins), *bound.numbers, *temporaries, result]
+        for function, args, target in loop:
+            function(*[values[i] for i in args], out=values[target])
 
 
-def _evaluate_block(bound: Bound, out: np.ndarray, ins: Sequence[np.ndarray], buffers: Sequence[np.ndarray]) -> None:
-    slots: dict[int, np.ndarray] = {}
-    for call in bound.calls:
-        args = [ins[v] if kind == "operand" else slots[v] if kind == "slot" else v for kind, v in call.args]
-        if call.slot < 0:
-            _apply(call.function, args, out)
-        else:
-            room = buffers[call.slot][: out.size * np.dtype(call.dtype).itemsize]
-            slots[call.slot] = room.view(call.dtype).reshape(out.shape)
-            _apply(call.function, args, slots[call.slot])
+def evaluate(bound: Bound, out: np.ndarray, ins: Sequence[np.ndarray]) -> None:
+    """Write the expression's value into `out`; operands broadcast."""
+    link(bound, out, ins)()
 
 
 def numbers_of(attrs: Mapping[str, Any], names: Sequence[str]) -> tuple[tuple[str, float], ...]:

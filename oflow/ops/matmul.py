@@ -10,7 +10,8 @@ The gradient of "A, B -> C" is the same operator: contract("C, B -> A") and cont
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -53,16 +54,21 @@ def _(ins: Types, outs: Types, attrs: Attributes) -> Cost:
 
 @matmul_op.kernel
 def _(out: np.ndarray, a: np.ndarray, b: np.ndarray, *, spec: str) -> None:
+    _link(out, a, b, spec=spec)()
+
+
+@matmul_op.linked
+def _link(out: np.ndarray, a: np.ndarray, b: np.ndarray, *, spec: str) -> Callable[[], object]:
+    """The views that make it one batched product are found once."""
     form = canonical(spec)
     left = _merged(a.transpose(form.left), form.batch, form.rows, form.summed)
     right = _merged(b.transpose(form.right), form.batch, form.summed, form.columns)
     target = _merged(out.transpose(form.result), form.batch, form.rows, form.columns)
     if left is None or right is None or target is None:
-        np.einsum(_einsum(spec), a, b, out=out)
-    elif left.shape[-1] == 0:
-        out[...] = 0
-    else:
-        np.matmul(left, right, out=target)
+        return partial(np.einsum, _einsum(spec), a, b, out=out)
+    if left.shape[-1] == 0:
+        return partial(np.copyto, out, 0)
+    return partial(np.matmul, left, right, out=target)
 
 
 # ---------------------------------------------------------------- a product as batched matrices

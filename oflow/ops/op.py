@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,7 @@ class Op:
         self.example = example
         self.gradient: Callable[..., Sequence[Tensor | None]] | None = None
         self.run: Callable[..., None] | None = None
+        self._linked: Callable[..., Callable[[], Any]] | None = None
         self._cost: Callable[[Types, Types, Attributes], Cost] | None = None
         self._local: Callable[[Attributes, Shards], Attributes] | None = None
         self._workspace: Callable[[Types, Types, Attributes], int] | None = None
@@ -104,6 +106,14 @@ class Op:
         """Declare the NumPy kernel: ``(*outs, *ins, **attrs)`` writes into outs; `workspace` is passed where declared."""
         self.run = run
         return run
+
+    def linked(self, link: Callable[..., Callable[[], Any]]) -> Callable[..., Callable[[], Any]]:
+        """Declare, beside the kernel, ``(*outs, *ins, **attrs)`` -> a function without arguments that does the kernel's work.
+
+        It is called once for fixed operands, whose contents are not valid yet; what depends on shapes alone is worked out there.
+        """
+        self._linked = link
+        return link
 
     def cost(self, rule: Callable[[Types, Types, Attributes], Cost]) -> Callable[[Types, Types, Attributes], Cost]:
         """Declare the cost of one call on shards of these types."""
@@ -180,6 +190,11 @@ class Op:
         if self.run is None or kind not in ("cpu", "host"):
             raise KernelMissing(f"operator {self.name} has no kernel for {kind} devices; declare one with @op.kernel", line=line)
         return self.run
+
+    def call_for(self, kind: str, line: str, operands: Sequence[Any], attrs: Attributes) -> Callable[[], Any]:
+        """The kernel for a kind of device, bound to its operands (results first)."""
+        kernel = self.kernel_for(kind, line)
+        return self._linked(*operands, **attrs) if self._linked is not None else partial(kernel, *operands, **attrs)
 
     # ------------------------------------------------------------ use
 

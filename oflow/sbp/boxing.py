@@ -12,7 +12,8 @@ import itertools
 import math
 from dataclasses import dataclass
 
-from oflow.sbp.layout import Box, Layout, S
+from oflow.errors import SbpError
+from oflow.sbp.layout import B, Box, Layout, S
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +44,21 @@ class Step:
         """For each consumer rank its pulls, in producer rank order. shape: the logical tensor's."""
         return _pulls(self.src, self.dst, self.shape(shape))
 
+    def received(self, shape: tuple[int, ...], itemsize: int) -> list[int]:
+        """Bytes that each consumer reads from other devices."""
+        src, dst = self.src.placement.devices, self.dst.placement.devices
+        return [
+            sum(pull.size * itemsize for pull in pulls if src[pull.source] != device)
+            for device, pulls in zip(dst, self.pulls(shape), strict=True)
+        ]
+
     def nbytes(self, shape: tuple[int, ...], itemsize: int) -> int:
         """Bytes that cross from one device to another, summed over all links."""
-        src, dst = self.src.placement.devices, self.dst.placement.devices
-        return sum(
-            pull.size * itemsize
-            for device, pulls in zip(dst, self.pulls(shape), strict=True)
-            for pull in pulls
-            if src[pull.source] != device
-        )
+        return sum(self.received(shape, itemsize))
+
+    def busiest_nbytes(self, shape: tuple[int, ...], itemsize: int) -> int:
+        """Bytes of the consumer that receives most: consumers read side by side, so this one decides how long it takes."""
+        return max(self.received(shape, itemsize))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +72,28 @@ class Route:
 
 
 def route(src: Layout, dst: Layout) -> Route:
-    """The steps that turn `src` into `dst`, for any two layouts whose partials share one operation."""
+    """The steps that turn `src` into `dst`, for any two layouts. Raises SbpError where one layout mixes partial operations."""
     if src == dst:
         return Route(())
+    given, wanted = _partial_op(src), _partial_op(dst)
+    other_op = bool(given and wanted and given != wanted)
     everything_partial = all(s.is_partial for s in src.sbp) and src.placement.size > 1
-    if everything_partial and dst.is_broadcast and dst.placement.size > 1 and len(dst.sbp) == 1:
+    to_all = dst.placement.size > 1 and (dst.is_broadcast or other_op)
+    if everything_partial and to_all and len(dst.sbp) == 1:
         middle = Layout(dst.placement, (S(0),))
         return Route((Step(src, middle, flat=True), Step(middle, dst, flat=True)))
+    if other_op:  # summands are no candidates of a maximum: the value itself has to stand in between
+        middle = Layout(dst.placement, tuple(B if s.is_partial else s for s in dst.sbp))
+        return Route((*route(src, middle).steps, *route(middle, dst).steps))
     return Route((Step(src, dst),))
+
+
+def _partial_op(found: Layout) -> str:
+    """The operation that joins the contributions of a layout; empty where there is one contribution."""
+    ops = {s.op for s, n in zip(found.sbp, found.placement.mesh, strict=True) if s.is_partial and n > 1}
+    if len(ops) > 1:
+        raise SbpError(f"{found} mixes partial operations ({', '.join(sorted(ops))}); box it one mesh axis at a time")
+    return ops.pop() if ops else ""
 
 
 def _intersect(a: Box, b: Box) -> Box | None:

@@ -13,7 +13,7 @@ from oflow.view.html import html
 from oflow.view.memory import memory
 from oflow.view.perfetto import perfetto
 from oflow.view.picture import repr_svg, svg
-from oflow.view.text import text
+from oflow.view.text import schedule, text
 from oflow.view.timeline import bubbles, timeline
 
-__all__ = ["bubbles", "dot", "html", "memory", "perfetto", "repr_svg", "svg", "text", "timeline"]
+__all__ = ["bubbles", "dot", "html", "memory", "perfetto", "repr_svg", "schedule", "svg", "text", "timeline"]

@@ -1,0 +1,349 @@
+"""The command line, in process: exit codes, options, and what each command prints or writes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from oflow.check import check
+from oflow.cli import COMMANDS, main
+from oflow.cli.files import parse_words
+from oflow.cli.pipeline import schedule_plan
+from oflow.compiler.schedules import named_schedule
+from oflow.errors import DeadlockError, PlanError
+from oflow.plan import Plan, Schedule
+from tests.plans import pipeline_1f1b
+
+PROGRAM = '''
+import numpy as np
+import oflow as of
+import neighbour
+
+
+def build(width=8, lr=0.125, **_):
+    w = of.nn.Linear(4, width)
+    cpu = of.placement("cpu", [0])
+    def loss(x, y):
+        return of.mean((w(x) - y) * (w(x) - y))
+    return of.compile(loss, of.spec((6, 4), "float32", cpu, of.B), of.spec((6, width), "float32", cpu, of.B),
+                      optimizer=of.optim.SGD(lr=float(lr)), executor="simulator")
+
+
+def batches(width=8, count=12, **_):
+    rng = np.random.default_rng(0)
+    return [(rng.random((6, 4), "float32"), rng.random((6, width), "float32")) for _ in range(count)]
+
+
+def evaluate(program):
+    return {"weights": len(program.state_dict()), "note": "two\\nlines", "share": np.float64(0.5)}
+'''
+
+STUB = '''
+from tests.plans import pipeline_1f1b
+
+
+class Stub:
+    """Stands for a program where only the handling of arguments is tested."""
+
+    def __init__(self, **options):
+        self.options, self.plan, self.passes, self.graph = options, pipeline_1f1b(2, 2), {}, None
+
+    def stream(self, batches):
+        yield from batches
+
+    def close(self):
+        print("closed")
+
+
+def build(a, b=2):
+    return Stub(a=a, b=b)
+
+
+def batches(b=2, losses=3, last=0.5):
+    return [1.0] * (losses - 1) + [last]
+
+
+def evaluate(program):
+    return {"options": str(program.options)}
+'''
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path) -> Path:
+    path = tmp_path / "plan.json"
+    path.write_text(pipeline_1f1b(2, 4).to_json())
+    return path
+
+
+@pytest.fixture
+def schedule_file(tmp_path: Path) -> Path:
+    path = tmp_path / "one.csv"
+    path.write_text(named_schedule("1f1b", 2, 4).to_csv())
+    return path
+
+
+@pytest.fixture
+def program_file(tmp_path: Path) -> Path:
+    (tmp_path / "neighbour.py").write_text("")
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM)
+    return path
+
+
+@pytest.fixture
+def stub_file(tmp_path: Path) -> Path:
+    path = tmp_path / "stub.py"
+    path.write_text(STUB)
+    return path
+
+
+# ---------------------------------------------------------------- usage
+
+
+def test_options_have_types() -> None:
+    words, options = parse_words(["other.json", "a=1", "b=1e-3", "c=true", "d=none", "e=x=y", "f=1f1b"])
+    assert words == ["other.json"]
+    assert options == {"a": 1, "b": 1e-3, "c": True, "d": None, "e": "x=y", "f": "1f1b"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"oflow {command} " in capsys.readouterr().out.partition("examples:")[2]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["check", "missing.json"], "no file"),
+        (["check", "{plan}.txt"], ".csv schedule"),
+        (["check", "{plan}", "lr=3"], "no option 'lr'"),
+        (["check", "{plan}", "word"], "'word'"),
+        (["check", "{plan}", "--nothing"], "no flag"),
+        (["check", "{plan}", "=3"], "key=value"),
+        (["explain", "{plan}", "--after", "chain"], "finished plan"),
+        (["view", "{plan}", "graph"], "no logical graph"),
+        (["view", "{plan}", "cake"], "one of"),
+        (["view", "{plan}", "-o", "x.png"], ".png"),
+        (["view", "{plan}", "memory"], ".svg"),
+        (["diff", "{plan}"], "two files"),
+        (["train", "{plan}"], "only a .py file"),
+        (["bench", "{plan}"], "only a .py file"),
+        (["simulate", "{plan}", "steps=0"], "steps=0"),
+        (["simulate", "{csv}", "F=fast"], "no number of seconds"),
+        (["simulate", "{csv}", "X=1"], "F, B, I, W"),
+        (["train", "{stub}"], "needs a=..."),
+        (["train", "{stub}", "a=1", "nothing=2"], "it takes a, b=2, losses=3, last=0.5"),
+    ],
+)
+def test_wrong_usage_is_two(
+    args: list[str], message: str, plan_file: Path, schedule_file: Path, stub_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled = [arg.format(plan=plan_file, csv=schedule_file, stub=stub_file) for arg in args]
+    assert main(filled) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.startswith("error: ") and "Traceback" not in captured.err
+
+
+def test_no_command_is_wrong_usage() -> None:
+    assert main([]) == 2
+    assert main(["cook", "x.json"]) == 2
+
+
+# ---------------------------------------------------------------- plans
+
+
+def test_check_prints_the_proof(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(plan_file)]) == 0
+    assert "deadlock-free" in capsys.readouterr().out
+    assert main(["check", str(plan_file), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["deadlock_free"] and facts["period_seconds"] == check(pipeline_1f1b(2, 4)).period
+
+
+def test_a_plan_that_would_hang_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(pipeline_1f1b(3, 4, slots=[2, 2, 1]).to_json())
+    assert main(["check", str(path), "--json"]) == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["error"]["type"] == "DeadlockError"
+    assert captured.err.startswith("error: ") and "F0" in captured.err
+
+
+def test_text_that_is_no_plan_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text("{}")
+    assert main(["view", str(path)]) == 1
+    assert "not a plan file" in capsys.readouterr().err
+
+
+def test_explain_prints_plan_and_proof(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(plan_file)]) == 0
+    out = capsys.readouterr().out
+    assert "stream compute" in out and "deadlock-free" in out
+    assert main(["explain", "--json", str(plan_file)]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert Plan.from_json(json.dumps(facts["plan"])) == pipeline_1f1b(2, 4)
+
+
+def test_simulate(plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace, picture = tmp_path / "trace.json", tmp_path / "timeline.svg"
+    assert main(["simulate", str(plan_file), "steps=2", "--json", "-o", str(trace)]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["steps"] == 2 and facts["period_seconds"] == check(pipeline_1f1b(2, 4)).period
+    assert set(facts["bubble"]) == {"cpu:0", "cpu:1"}
+    assert json.loads(trace.read_text())["traceEvents"]
+    assert main(["simulate", str(plan_file), "--steps", "2", "-o", str(picture)]) == 0
+    assert "bubble cpu:0" in capsys.readouterr().out
+    ElementTree.fromstring(picture.read_text())
+
+
+@pytest.mark.parametrize("suffix", ["svg", "dot", "html", "json", "txt"])
+def test_view_writes_every_form(suffix: str, plan_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / f"out.{suffix}"
+    assert main(["view", str(plan_file), "-o", str(out)]) == 0
+    text = out.read_text()
+    if suffix == "json":
+        assert Plan.from_json(text) == pipeline_1f1b(2, 4)
+    elif suffix == "svg":
+        ElementTree.fromstring(text)
+    else:
+        assert "F0" in text
+
+
+@pytest.mark.parametrize("what", ["timeline", "memory"])
+def test_view_draws_what_is_asked(what: str, plan_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.svg"
+    assert main(["view", str(plan_file), what, "-o", str(out)]) == 0
+    ElementTree.fromstring(out.read_text())
+
+
+def test_view_prints_text(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["view", str(plan_file)]) == 0
+    assert capsys.readouterr().out.startswith("plan: 2 devices")
+
+
+def test_diff_says_what_changed(plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.json"
+    other.write_text(pipeline_1f1b(2, 4, slots=3).to_json())
+    assert main(["diff", str(plan_file), str(plan_file)]) == 0
+    assert capsys.readouterr().out == "the plans are equal\n"
+    assert main(["diff", str(plan_file), str(other)]) == 0
+    assert "arena bytes: 2 changed\n  cpu:0: 320 -> 384  (+20.0%)" in capsys.readouterr().out
+    assert main(["diff", str(plan_file), str(other), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["arena bytes"]["cpu:0"] == [320, 384] and "stash0@cpu:0" in found["registers"]
+
+
+# ---------------------------------------------------------------- schedules
+
+
+@pytest.mark.parametrize("name", ["gpipe", "1f1b"])
+def test_a_schedule_is_a_plan(name: str) -> None:
+    stages, many = 4, 8
+    plan = schedule_plan(named_schedule(name, stages, many))
+    assert check(plan).deadlock_free
+    assert max(r.slots for r in plan.registers if r.name == "stash0") == (many if name == "gpipe" else stages)
+
+
+def test_a_schedule_with_split_backward_is_a_plan() -> None:
+    schedule = Schedule.from_csv("0F0,0F1,0I0,0W0,0I1,0W1\n1F0,1I0,1F1,1I1,1W0,1W1\n")
+    assert check(schedule_plan(schedule)).acts == 12
+
+
+def test_a_schedule_that_blocks_is_refused() -> None:
+    blocked = Schedule.from_csv("0F0,0B0,0F1,0B1\n1F0,1F1,1B0,1B1\n", "blocked")
+    with pytest.raises(DeadlockError):
+        check(schedule_plan(blocked))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0F0,0F1\n1F1,1F0\n", "later micro-batch"),
+        ("0F0\n0B0\n", "before its forward|ranks"),
+        ("0F0,0B0,0I0\n", "F alone"),
+    ],
+)
+def test_schedules_that_are_no_pipeline(text: str, message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        schedule_plan(Schedule.from_csv(text))
+
+
+def test_commands_on_a_schedule(schedule_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(schedule_file)]) == 0
+    assert main(["explain", str(schedule_file)]) == 0
+    assert "rank 1" in capsys.readouterr().out
+    assert main(["simulate", str(schedule_file), "steps=1", "F=1", "B=1", "--json"]) == 0
+    bubble = json.loads(capsys.readouterr().out)["bubble"]
+    assert bubble["cpu:0"] == pytest.approx(1 / 5)  # (S - 1) / (M + S - 1)
+    out = tmp_path / "again.csv"
+    assert main(["view", str(schedule_file), "schedule", "-o", str(out)]) == 0
+    assert out.read_text() == schedule_file.read_text()
+
+
+# ---------------------------------------------------------------- programs
+
+
+def test_options_reach_the_functions_that_take_them(stub_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(stub_file), "a=x", "losses=4"]) == 0
+    out = capsys.readouterr().out
+    assert "step 4 of 4: loss 0.5" in out and "options: {'a': 'x', 'b': 2}" in out and "closed" in out
+    assert not any(name.startswith("oflow_file_") for name in sys.modules)
+    assert str(stub_file.parent) not in sys.path
+
+
+def test_a_loss_that_is_not_finite_is_one(stub_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(stub_file), "a=1", "last=nan"]) == 1
+    assert "nan from step 3" in capsys.readouterr().err
+
+
+def test_an_error_of_the_file_names_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "broken.py"
+    path.write_text("def build():\n    raise RuntimeError('no luck')\n")
+    assert main(["check", str(path)]) == 1
+    assert "RuntimeError at broken.py:2: no luck" in capsys.readouterr().err
+    path.write_text("x = 1\n")
+    assert main(["check", str(path)]) == 2
+    assert "does not define build" in capsys.readouterr().err
+
+
+def test_training(program_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["train", str(program_file), "count=20", "--json", "--save", str(tmp_path / "kept")]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["step"] for line in lines[:-1]] == list(range(1, 21))
+    assert lines[-2]["loss"] < lines[0]["loss"]
+    assert lines[-1]["steps"] == 20 and lines[-1]["metrics"]["share"] == 0.5 and lines[-1]["metrics"]["note"] == "two\nlines"
+    assert (tmp_path / "kept").exists()
+    assert main(["train", str(program_file)]) == 0
+    out = capsys.readouterr().out
+    assert "step 12 of 12" in out and "share: 0.5" in out and "note:\ntwo" in out
+
+
+def test_explain_after_a_pass(program_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(program_file), "--after", "capture"]) == 0
+    assert "program.py:" in capsys.readouterr().out
+    assert main(["explain", str(program_file), "--after", "memory", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["after"] == "memory"
+    assert main(["explain", str(program_file), "--after", "magic"]) == 2
+    assert "infer_sbp" in capsys.readouterr().err
+
+
+def test_view_and_diff_of_a_program(program_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "report.html"
+    assert main(["view", str(program_file), "-o", str(out)]) == 0
+    assert "Logical graph" in out.read_text() and "http-equiv" not in out.read_text()
+    assert main(["view", str(program_file), "graph", "width=3"]) == 0
+    assert "f32[6, 3]" in capsys.readouterr().out
+    assert main(["diff", str(program_file), str(program_file), "a.width=4", "b.width=400"]) == 0
+    assert "state bytes" in capsys.readouterr().out
+
+
+def test_bench(program_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(program_file), "--steps", "4", "--warm-up", "2", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["steps"] == 4 and facts["acts_per_second"] > 0
