@@ -102,7 +102,7 @@ class Session(ABC):
         if any(actor.act < steps * self.plan.actors[row].acts for row, actor in done.items()):
             raise self._blocked(f"the caller waits for the end of step {steps - 1}")
 
-    def overlap(self) -> None:
+    def overlap(self) -> None:  # noqa: B027 - a driver without threads has nothing to do
         """What follows will keep devices and caller busy at the same time: a driver that put off its threads starts them."""
 
     @property

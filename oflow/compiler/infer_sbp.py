@@ -4,16 +4,19 @@ Each node picks one signature a mesh axis. The cost of a choice is the seconds o
 those it wants, plus its own compute seconds, both times its acts per step; so work is repeated on every rank only where that is
 cheaper than moving its result.
 
-First dynamic programming, exact on trees: forward, the least cost of having each value in each layout (a value's cost is shared
-evenly by its readers); backward, each node's best choice given its readers' (Viterbi 1967). Then sweeps in both directions improve
-one node at a time (iterated conditional modes, Besag 1986) until nothing changes. What the user annotated decides where the work
-happens: taking an annotated parameter out of its layout, or moving bytes of an input, is charged many times over.
+Two first choices are tried. Dynamic programming, exact on trees: forward, the least cost of having each value in each layout (a
+value's cost is shared evenly by its readers); backward, each node's best choice given its readers' (Viterbi 1967). And the nearest:
+what is cheapest given how the operands are made, which keeps the layouts of the inputs flowing. From each, sweeps in both
+directions improve one node at a time (iterated conditional modes, Besag 1986) until nothing changes; the cheaper result is taken.
+
+What the user annotated decides where the work happens: taking an annotated parameter out of its layout, or moving bytes of an
+input, is charged many times over.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,10 +48,8 @@ class Choice:
 
 def infer_sbp(graph: Graph, options: Options) -> Graph:
     search = _Search(graph, options.machine)
-    search.plan_ahead()
-    for _ in range(SWEEPS):
-        if not (search.sweep(reversed(graph.nodes)) + search.sweep(graph.nodes)):
-            break
+    starts = (search.plan_ahead, search.take_nearest)
+    search.adopt(min((search.improved(start) for start in starts), key=lambda found: found[0])[1])
     values = {v: replace(value, layout=search.layouts.get(v, value.layout)) for v, value in graph.values.items()}
     nodes = tuple(replace(node, wants=search.wants[node.id].ins) for node in graph.nodes)
     return replace(graph, nodes=nodes, values=values)
@@ -67,6 +68,36 @@ class _Search:
         self.consumers = graph.consumers()
         self._routes: dict[tuple[TensorType, Layout, Layout], float] = {}
         self._choices: dict[int, list[Choice]] = {}
+
+    def improved(self, start: Callable[[], None]) -> tuple[float, dict[int, Choice]]:
+        """Total seconds and choices after sweeps from a first choice have settled."""
+        self.wants = {}
+        start()
+        for _ in range(SWEEPS):
+            if not (self.sweep(reversed(self.graph.nodes)) + self.sweep(self.graph.nodes)):
+                break
+        return self.total(), dict(self.wants)
+
+    def adopt(self, wants: dict[int, Choice]) -> None:
+        self.wants = wants
+        for node in self.graph.nodes:
+            self.layouts.update(zip(node.outs, wants[node.id].outs, strict=True))
+
+    def total(self) -> float:
+        """Seconds per step of all work and all boxings; a boxing that several readers want is made once."""
+        made = {(v, want) for node in self.graph.nodes for v, want in zip(node.ins, self.wants[node.id].ins, strict=True)}
+        made |= {(v, home) for v, p in self.homes.items() if (home := self.graph.values[p].layout)}
+        moved = sum(self.boxing_seconds(v, self.layouts[v], want) for v, want in sorted(made, key=str))
+        return moved + sum(choice.seconds for choice in self.wants.values())
+
+    def take_nearest(self) -> None:
+        """A first choice for every node: what is cheapest given how its operands are made, looking no further."""
+        for node in self.graph.nodes:
+            if REGISTRY[node.op].lowering == "pull":
+                self._choices.pop(node.id, None)
+            best = min(self.choices(node), key=lambda c: self.cost(node, c))
+            self.wants[node.id] = best
+            self.layouts.update(zip(node.outs, best.outs, strict=True))
 
     def plan_ahead(self) -> None:
         """A first choice for every node, by dynamic programming over the graph as if it were a tree."""

@@ -1,0 +1,253 @@
+"""Every mistake of a user is named at the user's line, with the reason and a remedy, and leaves nothing half done."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import oflow as of
+from tests.program.nets import FOUR, LEFT, ONE, RIGHT, batches, classifier
+
+F64 = "float64"
+
+
+def here(offset: int = 0) -> str:
+    """file:line of the caller, `offset` lines further down."""
+    return f"test_errors.py:{sys._getframe(1).f_lineno + offset}"
+
+
+def refused(kind: type[of.OflowError], line: str, *words: str) -> Callable[[Callable[[], object]], None]:
+    """Runs a function that must raise `kind`, at `line`, with all `words` in the message."""
+
+    def check(call: Callable[[], object]) -> None:
+        with pytest.raises(kind) as caught:
+            call()
+        message = str(caught.value)
+        assert message.startswith(f"{line}: "), (line, message)
+        assert caught.value.line == line
+        for word in words:
+            assert word in message, (word, message)
+
+    return check
+
+
+def test_shapes_that_do_not_fit() -> None:
+    line = here(3)
+
+    def f(a, b):
+        return a @ b
+
+    call = lambda: of.compile(f, of.spec((4, 5), F64), of.spec((6, 7), F64))  # noqa: E731
+    refused(of.ShapeError, line, "matmul of f64[4, 5], f64[6, 7]", "is 5 in", "and 6 in")(call)
+
+
+def test_dtypes_that_differ() -> None:
+    line = here(3)
+
+    def f(a, b):
+        return a + b
+
+    call = lambda: of.compile(f, of.spec((4,), "float32"), of.spec((4,), F64))  # noqa: E731
+    refused(of.ShapeError, line, "float32 and float64", "does not promote", "of.cast")(call)
+
+
+def test_an_unknown_dtype_and_a_negative_size() -> None:
+    refused(of.ShapeError, here(), "complex64 is not supported", "float32")(lambda: of.spec((3,), "complex64"))
+    refused(of.ShapeError, here(), "sizes >= 0", "-1")(lambda: of.spec((3, -1)))
+
+
+def test_an_sbp_that_does_not_fit_the_tensor() -> None:
+    refused(of.SbpError, here(), "S(2)", "(4, 5)")(lambda: of.spec((4, 5), F64, FOUR, of.S(2)))
+    refused(of.SbpError, here(), "1 mesh axes but 2 Sbp")(lambda: of.spec((4, 5), F64, FOUR, (of.S(0), of.B)))
+    layer = of.nn.Linear(3, 4)
+    refused(of.SbpError, here(), "kept state", "is stored whole", "S(i) or B")(lambda: layer.weight.to_global(FOUR, of.P))
+    line = here(3)
+
+    def f(a):
+        return a.to_global(FOUR, of.S(3))
+
+    refused(of.SbpError, line, "S(3)", "(4, 5)")(lambda: of.compile(f, of.spec((4, 5), F64, FOUR, of.B)))
+
+
+def test_operands_on_different_devices() -> None:
+    line = here(3)
+
+    def f(a, b):
+        return a + b
+
+    call = lambda: of.compile(f, of.spec((4,), F64, LEFT, of.B), of.spec((4,), F64, RIGHT, of.B))  # noqa: E731
+    refused(of.PlacementError, line, "add", "cpu:0-1", "cpu:2-3", "to_global", "of.stage")(call)
+
+
+def test_a_placement_that_cannot_be() -> None:
+    for ranks, word in [([0, 0], "distinct"), ([[0, 1], [2]], "equal lengths"), ([-1], "distinct numbers >= 0")]:
+        refused(of.PlacementError, here(), word)(lambda ranks=ranks: of.placement("cpu", ranks))
+    refused(of.PlacementError, here(), "unknown device kind 'tpu'", "'cuda'")(lambda: of.placement("tpu", [0]))
+
+
+def test_two_placements_in_one_stage() -> None:
+    up, down = of.nn.Linear(3, 4), of.nn.Linear(4, 5)
+    up.to_global(LEFT, of.B)
+    down.to_global(RIGHT, of.B)
+    line = here(4)
+
+    def f(x):
+        with of.stage(0):
+            return down(up(x))
+
+    call = lambda: of.compile(f, of.spec((2, 3), "float32", LEFT, of.B))  # noqa: E731
+    refused(of.PlanError, line, "stage 0", "cpu:0-1", "cpu:2-3", "annotate both alike")(call)
+
+
+def test_no_kernel_for_the_device_kind() -> None:
+    gpu = of.placement("cuda", [0])
+    line = here(3)
+
+    def f(a):
+        return of.relu(a)
+
+    program = of.compile(f, of.spec((4,), F64, gpu, of.B))
+    assert program.plan.check().deadlock_free  # the plan exists and can be looked at
+    refused(of.KernelMissing, line, "relu", "no kernel for cuda devices", "placement")(lambda: program(np.zeros(4)))
+
+
+def test_too_little_memory() -> None:
+    small = of.Machine("small", {"cpu": of.Device(memory_nbytes=100_000), "host": of.Device()})
+
+    def f(x):
+        return of.sum(x * 2.0)
+
+    with pytest.raises(of.OutOfMemory) as caught:
+        of.compile(f, of.spec((64, 512), F64), machine=small)
+    message = str(caught.value)
+    assert "cpu:0 has 100,000 bytes of memory, the plan needs " in message
+    assert re.search(r"262,144 bytes .* f64\[64, 512\] .*input0", message), message
+    assert "Use more devices, smaller micro-batches, or fewer slots" in message
+    split = of.spec((64, 512), F64, of.placement("cpu", list(range(8))), of.S(0))
+    assert of.compile(f, split, machine=small, micro_batches=4).plan.check().deadlock_free  # the remedy is one
+
+
+def test_a_batch_that_cannot_be_cut() -> None:
+    line = here(1)
+    spec = of.spec((10, 3), F64)
+    words = "batch of 10", "into 4 equal micro-batches", "micro_batches=5", "of.data.pad"
+    refused(of.ShapeError, line, *words)(lambda: of.compile(lambda x: x, spec, micro_batches=4))
+
+
+@pytest.mark.parametrize(
+    "branch", [lambda a: 1 if a > 0 else 0, lambda a: float(a), lambda a: int(a), lambda a: list(a), lambda a: np.sin(a)],
+    ids=["if", "float", "int", "iterate", "numpy"],
+)  # fmt: skip
+def test_python_that_needs_values(branch: Callable) -> None:
+    line = f"test_errors.py:{branch.__code__.co_firstlineno}"
+
+    def f(a):
+        branch(a)
+        return a
+
+    with pytest.raises((of.TraceError, TypeError)) as caught:
+        of.compile(f, of.spec((), F64))
+    if branch.__code__.co_names != ("np", "sin"):  # NumPy refuses by itself: Tensor declares no ufuncs
+        assert str(caught.value).startswith(f"{line}: ")
+        assert "of.where" in str(caught.value) or "of.tap" in str(caught.value)
+
+
+def test_python_branching_names_where() -> None:
+    line = here(3)
+
+    def f(a):
+        return a if a > 0 else -a
+
+    refused(of.TraceError, line, "a branch", "runs once", "of.where(condition, a, b)")(lambda: of.compile(f, of.spec((), F64)))
+
+
+def test_a_function_that_returns_no_tensor() -> None:
+    line = here(2)
+
+    def f(a):
+        return 3.0
+
+    refused(of.TraceError, line, "returns a Tensor, a tuple or a dict", "float")(lambda: of.compile(f, of.spec((2,), F64)))
+
+
+def test_a_loss_that_is_no_scalar() -> None:
+    layer = of.nn.Linear(3, 4)
+    line = here(3)
+
+    def f(x):
+        return of.relu(x @ layer.weight.T)
+
+    call = lambda: of.compile(f, of.spec((2, 3)), optimizer=of.optim.SGD(lr=0.1))  # noqa: E731
+    refused(of.TraceError, line, "the first output is the loss, a float scalar", "of.mean or of.sum")(call)
+
+
+def test_a_parameter_without_a_gradient() -> None:
+    layer = of.nn.Linear(3, 4)
+    line = here(3)
+
+    def f(x):
+        h = of.floor_like(x @ layer.weight.T) if hasattr(of, "floor_like") else hard(x @ layer.weight.T)
+        return of.sum(h)
+
+    call = lambda: of.compile(f, of.spec((2, 3)), optimizer=of.optim.SGD(lr=0.1))  # noqa: E731
+    refused(of.TraceError, line, "weight", "test_hard", "not differentiable")(call)
+
+
+hard = of.op("test_hard", rule="i j -> i j", example=lambda: [of.Example((np.arange(6.0).reshape(2, 3),))])
+"""1 where a number is positive, else 0; without a gradient."""
+
+
+@hard.kernel
+def _(out: np.ndarray, x: np.ndarray) -> None:
+    np.greater(x, 0, out=out)
+
+
+@pytest.mark.parametrize("layout", ["single", "data", "pipeline"])
+def test_nan_where_it_is_refused(layout: str) -> None:
+    x, y = batches(1)[0]
+    with classifier(layout, micro_batches=2, refuse_nan=True) as step:
+        good = step(x, y)
+        saved = step.state_dict()
+        x[3, 2] = np.nan
+        with pytest.raises(of.NotFiniteError, match=r"^nets\.py:\d+: \w+ made NaN or infinity; lower the learning rate") as caught:
+            step(x, y)
+        assert re.fullmatch(r"nets\.py:\d+", caught.value.line)
+        with pytest.raises(of.ProgramFailed):
+            step(x, y)
+        step.load_state_dict(saved)
+        x[3, 2] = 0.0
+        assert np.isfinite(step(x, y)) and np.isfinite(good)
+    with classifier(layout, micro_batches=2) as step:
+        x[3, 2] = np.nan
+        assert np.isnan(step(x, y))
+
+
+def test_arrays_that_do_not_fit_the_program() -> None:
+    with classifier("data") as step:
+        x, y = batches(1)[0]
+        before = step.state_dict()
+        for wrong, words in [
+            ((x[:3], y), ("input 0 is float64[3, 6]", "f64[12, 6]", "of.compile(..., state=step)")),
+            ((x.astype("float32"), y), ("input 0 is float32[12, 6]", "convert")),
+            ((x,), ("takes 2 inputs, got 1",)),
+        ]:
+            refused(of.ShapeError, here(), *words)(lambda wrong=wrong: step(*wrong))
+        assert all((before[name] == value).all() for name, value in step.state_dict().items())
+        assert np.isfinite(step(x, y))
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(of.PlanError, match=r"no executor 'gpu'; there are threads, simulator"):
+        of.compile(lambda x: x, of.spec((2,)), executor="gpu")
+    with pytest.raises(of.PlanError, match=r"no schedule 'zigzag'; there are gpipe, 1f1b"):
+        classifier("pipeline", schedule="zigzag", micro_batches=2)
+    wrong = of.Schedule.from_csv("0F0,0B0\n1F0,1B0\n")
+    with pytest.raises(of.PlanError, match=r"for stages \[0, 1\] and 1 micro-batches, the program has 2 stages and 2"):
+        classifier("pipeline", schedule=wrong, micro_batches=2)
+    with pytest.raises(of.ShapeError, match=r"described by of\.spec\(shape, dtype, placement, sbp\), got \(2, 3\)"):
+        of.compile(lambda x: x, (2, 3))
+    assert ONE.size == 1
