@@ -9,8 +9,8 @@ value's cost is shared evenly by its readers); backward, each node's best choice
 what is cheapest given how the operands are made, which keeps the layouts of the inputs flowing. From each, sweeps in both
 directions improve one node at a time (iterated conditional modes, Besag 1986) until nothing changes; the cheaper result is taken.
 
-What the user annotated decides where the work happens: taking an annotated parameter out of its layout, or moving bytes of an
-input, is charged many times over.
+What the user annotated decides where the work happens: moving bytes of an annotated parameter or input on its own devices is
+charged many times over (a slice of what is there already moves none).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from oflow.types import TensorType
 Types = tuple[TensorType, ...]
 Layouts = tuple[Layout, ...]
 MOVED_ANNOTATION = 1000.0
-"""Factor on the seconds of a boxing that takes an annotated value out of its layout."""
+"""Factor on the seconds of a boxing that moves bytes of an annotated value."""
 SWEEPS = 6
 
 
@@ -61,9 +61,8 @@ class _Search:
     def __init__(self, graph: Graph, machine: Machine) -> None:
         self.graph = graph
         self.machine = machine
-        self.state = {p.value for p in graph.parameters}
         self.homes = {p.update: p.value for p in graph.parameters if p.update is not None}
-        self.layouts = {v: found for v in (*graph.inputs, *sorted(self.state)) if (found := graph.values[v].layout)}
+        self.layouts = {v: found for v in (*graph.inputs, *(p.value for p in graph.parameters)) if (found := graph.values[v].layout)}
         self.wants: dict[int, Choice] = {}
         self.consumers = graph.consumers()
         self._routes: dict[tuple[TensorType, Layout, Layout], float] = {}
@@ -169,12 +168,8 @@ class _Search:
             kind, link = key[0], self.machine.link
             steps = route(have, want).steps
             self._routes[key] = sum(link.seconds(step.busiest_nbytes(kind.shape, kind.itemsize)) for step in steps)
-        seconds = self._routes[key]
-        if self.graph.values[value].fixed and have.placement == want.placement:
-            # even a slice that moves nothing takes a parameter out of the layout that was asked for
-            kept = self.machine.link.latency if value in self.state else 0.0
-            seconds = MOVED_ANNOTATION * max(seconds, kept)
-        return seconds * rate_of(self.graph, value)
+        annotated = self.graph.values[value].fixed and have.placement == want.placement
+        return self._routes[key] * (MOVED_ANNOTATION if annotated else 1.0) * rate_of(self.graph, value)
 
     def choices(self, node: Node) -> list[Choice]:
         if node.id not in self._choices:
