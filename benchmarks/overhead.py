@@ -4,7 +4,10 @@
 
 An act is one kernel call with its messages: take slots, launch, Req to the readers, Ack to the producer. The kernels do
 nothing, so this is the cost of the runtime alone, as steady throughput of a busy session. PyTorch's figure is the time of
-one schedule step over 2 processes on the loopback interface divided by its forward and backward actions.
+one schedule step over 2 processes on the loopback interface divided by the forward and backward actions of one rank.
+
+The plans are the small hand-built ones of the tests (`tests/plans.py`), so this file needs the whole checkout, not the
+package alone; it may be started from any folder.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from tests.plans import chain, pipeline_1f1b
 
 REPEATS = 5
 STAGES, MICRO_BATCHES = 2, 8
+MICRO_BATCHES_OF_STEP = 4
 
 
 def nothing(act: int, slots: tuple[int, ...]) -> None:
@@ -50,8 +54,8 @@ def microseconds_per_act(start: Callable[[], Session], plan: Plan, seconds: floa
 
 
 def step_latency(workers: int, steps: int = 500) -> float:
-    """Microseconds of one feed, step and fetch of a small plan (11 acts) by a caller that waits for each."""
-    plan, _ = training(4)
+    """Microseconds of one feed, step and fetch of a small plan by a caller that waits for each."""
+    plan, _ = training(MICRO_BATCHES_OF_STEP)
     found = []
     with threads(plan, [nothing] * len(plan.actors), workers=workers) as session:
         for _ in range(steps):
@@ -124,7 +128,8 @@ def main(words: list[str]) -> None:
         cells = [microseconds_per_act(start, plan, float(options["seconds"])) for start in starts]
         print(f"{name:36}" + "".join(f"{cell:12.2f}" for cell in cells))
     latencies = [step_latency(workers) for workers in (0, 1, 2)]
-    print(f"{'one step of 11 acts, us':36}{'':12}" + "".join(f"{cell:12.1f}" for cell in latencies))
+    acts = sum(actor.acts for actor in training(MICRO_BATCHES_OF_STEP)[0].actors)
+    print(f"{f'a whole step ({acts} acts), us a step':36}{'':12}" + "".join(f"{cell:12.1f}" for cell in latencies))
     if options["torch"] != "yes":
         return
     try:

@@ -5,6 +5,24 @@ The class says whose fault it is; the fields hold the facts; the message says wh
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+_PACKAGE = str(Path(__file__).resolve().parent)
+
+
+def user_line() -> str:
+    """``file:line`` of the innermost frame outside the package: the line of the user's program that is to blame."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        ours = frame.f_code.co_filename.startswith(_PACKAGE) or frame.f_globals.get("__name__", "").startswith("oflow.")
+        if not ours:  # the second test knows generated code: the __init__ of our dataclasses
+            return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return ""
+
 
 class OflowError(Exception):
     """Base of all errors of oflow. `line` is the user's ``file:line`` where one is known."""

@@ -26,7 +26,15 @@ def link(plan: Plan, memory: Memory, *, checked: bool = False, refuse_nan: bool 
 
     Raises KernelMissing at the user's line where an operator has no kernel for a device.
     """
+    for device, call in _operators_first(plan):
+        REGISTRY[call.op].kernel_for(device.partition(":")[0], call.line)
     return [_Linked(plan, memory, actor, checked, refuse_nan) for actor in plan.actors]
+
+
+def _operators_first(plan: Plan) -> list[tuple[str, Call]]:
+    """(device, call) of every template, what the user wrote before the moves that the compiler added."""
+    found = [(plan.rank_table[actor.group][0], call) for actor in plan.actor_templates for call in actor.calls]
+    return sorted(found, key=lambda pair: REGISTRY[pair[1].op].lowering != "local")
 
 
 class _Linked:
@@ -41,9 +49,6 @@ class _Linked:
         self.positions = {index: at for at, index in enumerate(present)}
         self.window = math.lcm(*(p.every for p in actor.ports if p.mode in ("slice", "sum")), 1)
         self.bound: dict[tuple[int, tuple[int, ...]], list[Run]] = {}
-        kind = actor.device.partition(":")[0]
-        for call in self.template.calls:
-            REGISTRY[call.op].kernel_for(kind, call.line)
 
     def __call__(self, act: int, slots: tuple[int, ...]) -> None:
         key = (act % self.window, slots)

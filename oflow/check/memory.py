@@ -89,14 +89,25 @@ def _devices_hold(plan: Plan) -> None:
         need = plan.arenas.get(device, 0) + plan.states.get(device, 0)
         have = plan.machine.device(device).memory_nbytes if need else 0
         if need > have:
-            largest = sorted((r for r in plan.registers if r.device == device), key=lambda r: -r.nbytes)[:8]
-            table = "".join(f"\n  {r.nbytes:>15,} bytes  {r.slots} x {r.type}  {r.label} ({r.region})" for r in largest)
+            table = "".join(f"\n  {nbytes:>15,} bytes  {what}" for nbytes, what in _largest(plan, device)[:8])
             raise OutOfMemory(
                 f"{device} has {have:,} bytes of memory, the plan needs {need:,} ({plan.arenas.get(device, 0):,} arena + "
-                f"{plan.states.get(device, 0):,} state). Largest registers:{table}\n"
+                f"{plan.states.get(device, 0):,} state). The largest parts:{table}\n"
                 "Use more devices, smaller micro-batches, or fewer slots.",
                 device=device,
             )  # fmt: skip
+
+
+def _largest(plan: Plan, device: str) -> list[tuple[int, str]]:
+    """(bytes, what it is and which line of the user made it) of everything on a device, largest first."""
+    lines = {r.id: plan.actor_templates[plan.actors[r.producer].template].line for r in plan.registers if r.producer >= 0}
+    parts = [
+        (r.nbytes, f"{r.slots} x {r.type}  {r.label} ({r.region}) {lines.get(r.id, '')}")
+        for r in plan.registers
+        if r.device == device
+    ]
+    scratches = [(n, f"scratch of stream {stream}") for stream, (_, n) in plan.scratches.items() if stream.startswith(f"{device}/")]
+    return sorted(parts + scratches, key=lambda part: -part[0])
 
 
 def _nobody_owns(sharing: list[Block], device: str, region: str) -> None:

@@ -40,7 +40,7 @@ def differentiate(graph: Graph, options: Options) -> Graph:
                     cotangents[v] = ops.add(cotangents[v], cotangent) if v in cotangents else cotangent
     missing = [p for p in graph.parameters if p.trainable and p.value in _ancestors(graph, loss) and p.value not in cotangents]
     if missing:
-        raise TraceError(*_no_gradient(graph, missing[0].value, missing[0].name))
+        raise _no_gradient(graph, missing[0].value, missing[0].name)
     builder.parameters = [
         replace(p, gradient=cotangents[p.value].id) if p.trainable and p.value in cotangents else p for p in graph.parameters
     ]
@@ -80,8 +80,11 @@ def _ancestors(graph: Graph, value: int) -> set[int]:
     return found
 
 
-def _no_gradient(graph: Graph, value: int, name: str) -> tuple[str]:
+def _no_gradient(graph: Graph, value: int, name: str) -> TraceError:
     reached = _depends_on(graph, {value})
     blocking = [n for n in graph.nodes if reached.intersection(n.ins) and ops.REGISTRY[n.op].gradient is None]
-    where = f" ({blocking[0].op} at {blocking[0].line} is not differentiable)" if blocking else ""
-    return (f"parameter {name} reaches the loss but gets no gradient{where}",)
+    why = f": {blocking[0].op} is not differentiable" if blocking else ""
+    return TraceError(
+        f"parameter {name} reaches the loss but gets no gradient{why}. Use another operator, or declare it with of.nn.Buffer",
+        line=blocking[0].line if blocking else "",
+    )

@@ -56,10 +56,11 @@ def _slots(plan: Plan, rows: Schedule, uses: list[_Use], initial: int, depth: di
     if per_micro_batch and any(depth[id(r)] > depth[id(maker)] for r in readers if r.acts == maker.acts):
         return plan.micro_batches
     crossing = any((r.group, r.stream) != (maker.group, maker.stream) for r in readers)
-    if per_micro_batch and maker.phase == "F" and any(r.phase != "F" for r in readers):
+    late = [r.stage for r in readers if r.phase != "F"]
+    if per_micro_batch and maker.phase == "F" and late:
         # a copy runs ahead of the forward that waits for it, so it needs one slot more to prefetch into
         ahead = 1 if maker.stream.startswith("copy") else 0
-        return min(rows.stash(readers[0].stage), plan.micro_batches) + ahead
+        return min(max(rows.stash(stage) for stage in {maker.stage, *late}), plan.micro_batches) + ahead
     return 2 if crossing and (per_micro_batch or maker.phase == "F") else 1
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from oflow.errors import ShapeError, TraceError
+from oflow.errors import SbpError, ShapeError, TraceError
 from oflow.frontend.active import ACTIVE
 from oflow.frontend.module import Module, Parameter, parameter_aliases, parameter_names
 from oflow.graph import Builder, Graph
@@ -43,9 +43,13 @@ def spec(
     if any(n < 0 for n in sizes):
         raise ShapeError(f"a shape has sizes >= 0, got {sizes}", line=line)
     where = where or Placement("cpu", (0,), (1,))
-    wanted = layout(where, sbp if sbp is not None else (B,) * len(where.mesh))
+    try:
+        wanted = layout(where, sbp if sbp is not None else (B,) * len(where.mesh))
+        kind = TensorType(sizes, dtype_name(dtype))
+    except (SbpError, ShapeError) as e:
+        raise type(e)(str(e), line=line) from None
     wanted.check_shape(sizes, line)
-    return Spec(TensorType(sizes, dtype_name(dtype)), wanted, line)
+    return Spec(kind, wanted, line)
 
 
 @dataclass(frozen=True, slots=True)

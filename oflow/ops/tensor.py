@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from oflow.errors import TraceError
+from oflow.errors import user_line as user_line
 from oflow.graph import Builder
 from oflow.types import TensorType
 
 if TYPE_CHECKING:
     from oflow.sbp import Placement, Sbp
-
-_PACKAGE = str(Path(__file__).resolve().parent.parent)
-
-
-def user_line() -> str:
-    """``file:line`` of the innermost frame outside the package: the line of the user's program that is to blame."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        ours = frame.f_code.co_filename.startswith(_PACKAGE) or frame.f_globals.get("__name__", "").startswith("oflow.")
-        if not ours:  # the second test knows generated code: the __init__ of our dataclasses
-            return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-        if frame.f_back is None:
-            break
-        frame = frame.f_back
-    return ""
-
 
 class Tensor:
     """A logical tensor in a traced function: it has a type but no values. Operators follow NumPy's names and broadcasting."""

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from oflow.errors import PlacementError, SbpError
+from oflow.errors import PlacementError, SbpError, user_line
 
 Box = tuple[tuple[int, int], ...]
 """A rectangular region: one (start, stop) for each tensor axis."""
@@ -129,8 +129,15 @@ class Placement:
 def placement(kind: str, ranks: Sequence[int] | Sequence[Sequence[int]] | object) -> Placement:
     """A mesh of devices: ``placement("cpu", [0, 1])`` is 1-D, nested lists make more axes. kind: "cpu" or "cuda".
 
-    Raises PlacementError for an unknown kind, ragged lists, or repeated or negative devices.
+    Raises PlacementError at the user's line for an unknown kind, ragged lists, or repeated or negative devices.
     """
+    try:
+        return _placement(kind, ranks)
+    except PlacementError as e:
+        raise PlacementError(str(e), line=user_line()) from None
+
+
+def _placement(kind: str, ranks: object) -> Placement:
     if kind not in ("cpu", "cuda", "host"):
         raise PlacementError(f"unknown device kind {kind!r}; oflow has 'cpu' and 'cuda'")
     flat: list[object] = [ranks]
