@@ -105,9 +105,10 @@ def test_a_loop_without_tokens_and_control_registers():
     assert check(replace(b.plan(), register_templates=tuple(registers))).deadlock_free
 
 
-def test_the_verdict_equals_an_independent_run():
+@pytest.mark.parametrize("seeds", [range(2000), pytest.param(range(2000, 22000), marks=pytest.mark.slow)], ids=["sample", "slow"])
+def test_the_verdict_equals_an_independent_run(seeds):
     met, verdicts = 0, {True: 0, False: 0}
-    for seed in range(2000):
+    for seed in seeds:
         plan = random_plan(seed)
         if seed % 2:
             plan = with_meetings(plan, seed)

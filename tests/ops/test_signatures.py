@@ -43,7 +43,7 @@ def check(op, i, example, parts):
                 assert_close(result, expected, example.tolerance, where)
 
 
-@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize("parts", [2, 3, pytest.param(4, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", LOCAL)
 def test_shards_join_to_the_whole(name, parts):
     op = REGISTRY[name]
