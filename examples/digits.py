@@ -1,7 +1,7 @@
 """Handwritten digits (the 1797 images that ship with scikit-learn), one classifier, four layouts, one loss curve.
 
 python examples/digits.py                              trains all four and compares their curves
-oflow train examples/digits.py layout=pipeline         trains one: single | data | tensor | pipeline
+oflow train examples/digits.py layout=tensor           trains one: single | data | tensor | pipeline (the default)
 """
 
 import sys
@@ -78,7 +78,7 @@ def data(dtype="float32"):
     return (x[HELD_OUT:], y[HELD_OUT:]), (x[:HELD_OUT], y[:HELD_OUT])
 
 
-def batches(layout="pipeline", dtype="float32", epochs=30, **_):
+def batches(dtype="float32", epochs=30, **_):
     """Batches of 128, in an order that depends on the epoch alone."""
     return of.data.shuffled(data(dtype)[0], BATCH, seed=1, epochs=int(epochs))
 
@@ -94,14 +94,14 @@ def evaluate(program):
 
 def train(layout, dtype="float32", epochs=30, progress=None):
     """Train one layout. Returns (losses, metrics)."""
-    program, feed = build(layout, dtype), batches(layout, dtype, epochs)
+    feed, losses = batches(dtype, epochs), []
     task = progress.add_task(layout, total=len(feed), loss=0.0) if progress else None
-    losses = []
-    for loss in program.stream(feed):
-        losses.append(float(loss))
-        if progress:
-            progress.update(task, advance=1, loss=losses[-1])
-    return np.array(losses), evaluate(program)
+    with build(layout, dtype) as program:
+        for loss in program.stream(feed):
+            losses.append(float(loss))
+            if progress:
+                progress.update(task, advance=1, loss=losses[-1])
+        return np.array(losses), evaluate(program)
 
 
 def main(dtype="float32", epochs=30):

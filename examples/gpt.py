@@ -2,7 +2,7 @@
 
 python examples/gpt.py                                 trains it, compares it with a byte bigram model, writes a sample
 oflow train examples/gpt.py steps=50                   the same by the command line, shorter
-oflow view examples/gpt.py                             its plan, before anything is allocated
+oflow view examples/gpt.py -o gpt.html                 its plan, before anything is allocated
 """
 
 import sys
@@ -15,8 +15,8 @@ import numpy as np
 
 import oflow as of
 
-BYTES, WIDTH, HEADS, LAYERS, WINDOW, BATCH, MICRO_BATCHES = 256, 128, 4, 4, 128, 32, 4
-STEPS = 400
+BYTES, WIDTH, HEADS, LAYERS, WINDOW, BATCH, MICRO_BATCHES = 256, 128, 4, 4, 128, 16, 4
+STEPS = 500
 STAGES = [of.placement("cpu", [2 * stage, 2 * stage + 1]) for stage in range(4)]
 
 
@@ -29,7 +29,7 @@ class Attention(of.nn.Module):
     def __init__(self):
         super().__init__()
         for name in ("query", "key", "value", "out"):
-            setattr(self, name, of.nn.Linear(WIDTH, WIDTH, std=0.02))
+            setattr(self, name, of.nn.Linear(WIDTH, WIDTH))
 
     def forward(self, x):
         batch, seq, _ = x.shape
@@ -47,8 +47,8 @@ class Block(of.nn.Module):
         super().__init__()
         self.norm1, self.attention = of.nn.LayerNorm(WIDTH), Attention()
         self.norm2 = of.nn.LayerNorm(WIDTH)
-        self.up = of.nn.Linear(WIDTH, 4 * WIDTH, std=0.02)
-        self.down = of.nn.Linear(4 * WIDTH, WIDTH, std=0.02)
+        self.up = of.nn.Linear(WIDTH, 4 * WIDTH)
+        self.down = of.nn.Linear(4 * WIDTH, WIDTH)
 
     def forward(self, x):
         x = x + self.attention(self.norm1(x))
@@ -68,7 +68,7 @@ class GPT(of.nn.Module):
 
     def __init__(self, staged=False):
         super().__init__()
-        self.bytes = of.nn.Embedding(BYTES, WIDTH, std=0.02)
+        self.bytes = of.nn.Embedding(BYTES, WIDTH, std=WIDTH**-0.5)
         self.places = of.nn.Parameter((WINDOW, WIDTH), std=0.02)
         self.blocks = of.nn.ModuleList(Block() for _ in range(LAYERS))
         self.norm = of.nn.LayerNorm(WIDTH)
@@ -91,7 +91,7 @@ class GPT(of.nn.Module):
 
 
 def build(steps=STEPS, lr=3e-3, executor=None, **_):
-    """The training program: (bytes (32, 128), the bytes that follow (32, 128)) -> loss in nats per byte."""
+    """The training program: (bytes (16, 128), the bytes that follow (16, 128)) -> loss in nats per byte."""
     model = GPT(staged=True)
 
     def loss(tokens, following):
@@ -155,7 +155,7 @@ def bigram_bits(tokens, following):
 # ------------------------------------------------------------ looking at what it learnt
 
 
-def evaluate(program, count=512):
+def evaluate(program, count=512, length=300):
     """Bits per byte on `count` windows of the held-out files, for the model and for the bigram, and a sample."""
     model, rows, two = GPT(), 32, of.placement("cpu", [0, 1])
     spec = of.spec((rows, WINDOW), "int64", two, of.S(0))
@@ -166,7 +166,7 @@ def evaluate(program, count=512):
     return {
         "bits_per_byte": float(np.mean(list(losses)) / np.log(2)),
         "bigram_bits_per_byte": bigram_bits(tokens, following),
-        "sample": sample(program),
+        "sample": sample(program, length=length),
     }
 
 

@@ -188,7 +188,8 @@ class Op:
 
     def kernel_for(self, kind: str, line: str = "") -> Callable[..., None]:
         if self.run is None or kind not in ("cpu", "host"):
-            raise KernelMissing(f"operator {self.name} has no kernel for {kind} devices; use a placement of kind 'cpu', or declare the kernel with @op.kernel", line=line)
+            remedy = "use a placement of kind 'cpu', or declare the kernel with @op.kernel"
+            raise KernelMissing(f"operator {self.name} has no kernel for {kind} devices; {remedy}", line=line)
         return self.run
 
     def call_for(self, kind: str, line: str, operands: Sequence[Any], attrs: Attributes) -> Callable[[], Any]:
