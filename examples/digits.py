@@ -85,7 +85,7 @@ def batches(dtype="float32", epochs=30, **_):
 
 def evaluate(program):
     """Accuracy on the held-out images, by a second program that reads the parameters of the first."""
-    dtype = next(iter(program.state_dict().values())).dtype.name
+    dtype = program.state_dict()["up.weight"].dtype.name
     x, y = data(dtype)[1]
     model = Classifier(dtype)
     scores = of.compile(lambda x: model(x), of.spec(x.shape, dtype, of.placement("cpu", [0]), of.B), state=program)

@@ -84,12 +84,12 @@ def test_gpt_is_a_proved_pipeline_of_tensor_parallel_stages(gpt):
 
 
 def test_gpt_learns_and_is_what_the_reference_computes(gpt):
-    feed = gpt.batches(steps=20)
-    with gpt.build(steps=20) as program:
+    feed = gpt.batches(steps=10)
+    with gpt.build(steps=10) as program:
         expected = program.graph.evaluate(*feed[0])
         losses = [float(loss) for loss in program.stream(feed)]
         assert losses[0] == pytest.approx(float(expected), rel=1e-5)
-        assert losses[-1] < losses[0] - 1
+        assert losses[-1] < losses[0] - 0.5
         found = gpt.evaluate(program, count=32, length=16)
     assert found["bits_per_byte"] < 8 and 3 < found["bigram_bits_per_byte"] < 4
     assert found["sample"].startswith("def ") and len(found["sample"]) > 4

@@ -169,8 +169,7 @@ class _Expansion:
         costs = []
         for rank, mine in enumerate(pulls):
             moves = tuple((sources[rank].index(pull.source), pull.take, pull.put) for pull in mine)
-            partial = next((s.op for s in (*dst.sbp, *src.sbp) if s.is_partial), "sum")
-            attrs.append(freeze({"pulls": moves, "flat": flat, "op": partial}))
+            attrs.append(freeze({"pulls": moves, "flat": flat, "op": step.op}))
             costs.append(_pull_cost(step, kind, rank, dst.placement.devices[rank]))
         call = Call(node.op, (Arg("port", 0),), tuple(Arg("port", j + 1) for j in range(width)), column(attrs), line=node.line)
         return ports, call, costs, ()

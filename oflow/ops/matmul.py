@@ -114,12 +114,10 @@ def _merged(x: np.ndarray, batch: int, first: int, second: int) -> np.ndarray | 
     """View with each group of axes as one axis (none: an axis of size 1), or None where that would need a copy."""
     shape = x.shape
     matrix = (*shape[:batch], math.prod(shape[batch : batch + first]), math.prod(shape[batch + first :]))
-    view = x.view()
     try:
-        view.shape = matrix
-    except AttributeError:
+        return np.reshape(x, matrix, copy=False)
+    except ValueError:
         return None
-    return view
 
 
 def _einsum(spec: str) -> str:

@@ -41,7 +41,7 @@ class Step:
         return (math.prod(shape),) if self.flat else shape
 
     def pulls(self, shape: tuple[int, ...]) -> tuple[tuple[Pull, ...], ...]:
-        """For each consumer rank its pulls, in producer rank order. shape: the logical tensor's."""
+        """For each consumer rank its pulls, contributions in the rank order of their first holders. shape: the logical tensor's."""
         return _pulls(self.src, self.dst, self.shape(shape))
 
     def received(self, shape: tuple[int, ...], itemsize: int) -> list[int]:
@@ -51,6 +51,11 @@ class Step:
             sum(pull.size * itemsize for pull in pulls if src[pull.source] != device)
             for device, pulls in zip(dst, self.pulls(shape), strict=True)
         ]
+
+    @property
+    def op(self) -> str:
+        """What joins contributions to one element, and whose identity fills the rest."""
+        return _partial_op(self.src) or _partial_op(self.dst) or "sum"
 
     def nbytes(self, shape: tuple[int, ...], itemsize: int) -> int:
         """Bytes that cross from one device to another, summed over all links."""
@@ -125,17 +130,25 @@ def _replica(owners: list[int], src: Layout, device: str, consumer: int) -> int:
 def _takes_part(owners: list[int], number: int, src: Layout, dst: Layout, consumer: int) -> bool:
     """Whether this consumer receives contribution `number`: along P axes of `dst` exactly one of its siblings does.
 
-    A sibling that holds the contribution on its own device wins, so B -> P and S -> P move nothing on the same devices.
+    The siblings that hold the contribution on their own devices win, so B -> P and S -> P move nothing on the same devices.
+    Replicas along B axes decide alike, so that they stay equal.
     """
     if not dst.is_partial:
         return True
     at = dst.placement.coordinates(consumer)
-    ranges = [range(n) if s.is_partial else (c,) for s, n, c in zip(dst.sbp, dst.placement.mesh, at, strict=True)]
-    strides = [math.prod(dst.placement.mesh[i + 1 :]) for i in range(len(at))]
-    siblings = [sum(c * s for c, s in zip(combo, strides, strict=True)) for combo in itertools.product(*ranges)]
-    holders = {src.placement.devices[i] for i in owners}
-    local = [i for i in siblings if dst.placement.devices[i] in holders]
-    return consumer == (local[0] if local else siblings[number % len(siblings)])
+    pairs = list(zip(dst.sbp, dst.placement.mesh, at, strict=True))
+    replicas = [range(n) if s.kind == "B" else (c,) for s, n, c in pairs]
+    held = {src.placement.devices[i] for i in owners}
+    combos = list(itertools.product(*(range(n) if s.is_partial else (c,) for s, n, c in pairs)))
+
+    def local(combo: tuple[int, ...]) -> int:
+        choices = ((c,) if s.is_partial else r for (s, _, _), c, r in zip(pairs, combo, replicas, strict=True))
+        return sum(dst.placement.devices[dst.placement.index(where)] in held for where in itertools.product(*choices))
+
+    best = max(combos, key=local)
+    if not local(best):
+        best = combos[number % len(combos)]
+    return all(c == b for (s, _, c), b in zip(pairs, best, strict=True) if s.is_partial)
 
 
 def _pulls(src: Layout, dst: Layout, shape: tuple[int, ...]) -> tuple[tuple[Pull, ...], ...]:
@@ -152,5 +165,5 @@ def _pulls(src: Layout, dst: Layout, shape: tuple[int, ...]) -> tuple[tuple[Pull
             if region is not None and _takes_part(owners, number, src, dst, consumer):
                 source = _replica(owners, src, device, consumer)
                 pulls.append(Pull(source, _relative(region, held), _relative(region, want)))
-        result.append(tuple(sorted(pulls, key=lambda pull: pull.source)))
+        result.append(tuple(pulls))  # in the order of contributions, whichever replicas are read: replicas of a sum stay equal
     return tuple(result)

@@ -107,6 +107,13 @@ class Placement:
             found.append(at)
         return tuple(reversed(found))
 
+    def index(self, coordinates: Sequence[int]) -> int:
+        """Position in `ranks` of the device at these mesh coordinates."""
+        position = 0
+        for size, at in zip(self.mesh, coordinates, strict=True):
+            position = position * size + at
+        return position
+
     def __str__(self) -> str:
         first, last = self.ranks[0], self.ranks[-1]
         run = len(self.ranks) > 1 and self.ranks == tuple(range(first, last + 1))

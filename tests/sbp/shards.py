@@ -64,16 +64,13 @@ def join(shards: Sequence[np.ndarray], found: Layout, shape: tuple[int, ...]) ->
 
 def pull(shards: Sequence[np.ndarray], step: Step, shape: tuple[int, ...]) -> Shards:
     """One step, by the kernel that programs run; its results start as NaN."""
-    op = next((s.op for s in (*step.dst.sbp, *step.src.sbp) if s.is_partial), "sum")
     found = []
     for rank, pulls in enumerate(step.pulls(shape)):
-        size = step.shape(shape)
-        out = np.full(step.dst.shard_shape(size, rank), np.nan)
-        if step.flat and step.dst.is_broadcast or step.flat and step.dst.is_partial:
-            out = np.full(step.dst.shard_shape(shape, rank), np.nan)
+        split = any(s.is_split for s in step.dst.sbp)
+        out = np.full(step.dst.shard_shape(step.shape(shape) if split else shape, rank), np.nan)
         sources = list(dict.fromkeys(p.source for p in pulls))
         moves = tuple((sources.index(p.source), p.take, p.put) for p in pulls)
-        REGISTRY["boxing"].run(out, *(shards[s] for s in sources), pulls=moves, flat=step.flat, op=op)  # type: ignore[misc]
+        REGISTRY["boxing"].run(out, *(shards[s] for s in sources), pulls=moves, flat=step.flat, op=step.op)  # type: ignore[misc]
         found.append(out)
     return found
 
