@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import threadpool_limits
 
 from oflow import checkpoint, compiler
 from oflow.actors import Session, simulator, threads
@@ -112,7 +111,6 @@ class Program:
         self._results: deque[Any] = deque()
         self._fed = self._fetched = 0
         self._streaming = False
-        self._devices = {stream.partition("/")[0] for stream in plan.streams if not stream.startswith("host:")}
         self._writes = any(p.update is not None for p in self.graph.parameters)
 
     # ------------------------------------------------------------ running
@@ -120,7 +118,7 @@ class Program:
     def __call__(self, *inputs: Any) -> Any:
         """One step: arrays (NumPy or DLPack) in, NumPy out. Raises ShapeError where an input does not fit its spec."""
         batch = self._checked_inputs(inputs)
-        (result,) = self._steps([batch], overlap=len(self._devices) > 1)
+        (result,) = self._steps([batch])
         return result
 
     def stream(self, batches: Iterable[Any]) -> Iterator[Any]:
@@ -128,32 +126,30 @@ class Program:
 
         An error of the iterator, or leaving the loop, first finishes the steps that were begun.
         """
-        return self._steps(batches, overlap=True)
+        return self._steps(batches)
 
-    def _steps(self, batches: Iterable[Any], *, overlap: bool) -> Iterator[Any]:
+    def _steps(self, batches: Iterable[Any]) -> Iterator[Any]:
         session = self._start()
-        if overlap:
-            session.overlap()
+        session.overlap()
         source = iter(batches)
         failure: BaseException | None = None
         open_source = True
         self._streaming = True
         try:
             try:
-                with self._one_blas_thread_a_worker():
-                    while open_source or self._fetched < self._fed or self._results:
-                        if self._results:
-                            yield self._results.popleft()
-                            continue
-                        if self._feed < 0 and self._fed == self._fetched:
-                            open_source = open_source and self._stage(source)
-                            self._guarded(session.admit, self._fed)
-                            continue
-                        row = self._guarded(session.wait, self._hosts(feeding=open_source))
-                        if row == self._feed and not self._stage(source):
-                            open_source = False
-                            continue
-                        self._guarded(session.act, row)
+                while open_source or self._fetched < self._fed or self._results:
+                    if self._results:
+                        yield self._results.popleft()
+                        continue
+                    if self._feed < 0 and self._fed == self._fetched:
+                        open_source = open_source and self._stage(source)
+                        self._guarded(session.admit, self._fed)
+                        continue
+                    row = self._guarded(session.wait, self._hosts(feeding=open_source))
+                    if row == self._feed and not self._stage(source):
+                        open_source = False
+                        continue
+                    self._guarded(session.act, row)
             except _SourceError as e:
                 failure = e.__cause__
             finally:
@@ -209,6 +205,7 @@ class Program:
         if self._session is not None:
             self._session.close()
             self._session = None
+            self._blas.restore_original_limits()
         self._results.clear()
         self._fed = self._fetched = 0
 
@@ -247,6 +244,9 @@ class Program:
         if self._feed >= 0:
             calls[self._feed] = partial(self._copy_in, memory)
         calls[self._fetch] = partial(self._copy_out, memory)
+        # parallelism comes from the plan: more BLAS threads than workers fight for the cores (17 s instead of 0.5 s were seen);
+        # held until close, because switching costs a millisecond
+        self._blas = threadpool_limits(1, user_api="blas")
         freed, granted = (memory.poison_freed, memory.poison_granted) if self._run.checked else (None, None)
         options = {"workers": self._run.workers, "started": False} if self._run.executor == "threads" else {}
         if self not in self.state.programs:
@@ -305,15 +305,6 @@ class Program:
                 kept.write(self.state.values[name].join())
             self._mirrored = self.state.version
 
-    @contextmanager
-    def _one_blas_thread_a_worker(self) -> Iterator[None]:
-        """Parallelism comes from the plan: more BLAS threads than workers fight for the cores (17 s instead of 0.5 s were seen)."""
-        if self._blas is None:
-            self._blas = ThreadpoolController()
-        with self._blas.limit(limits=1, user_api="blas"):
-            yield
-
-    _blas: ThreadpoolController | None = None
     _dirty = False
     _feed = _fetch = -1
 
