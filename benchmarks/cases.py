@@ -1,4 +1,4 @@
-"""What `train_step.py` measures: models by their sizes, the initial weights and the batches that every framework gets."""
+"""What is trained: models by their sizes, the initial weights and the batches that every framework gets."""
 
 from __future__ import annotations
 
@@ -8,53 +8,52 @@ import numpy as np
 
 Weights = dict[str, np.ndarray]
 Batch = tuple[np.ndarray, np.ndarray]
-LR, BETAS, EPS, WEIGHT_DECAY = 1e-3, (0.9, 0.999), 1e-8, 0.1
-"""AdamW of every framework; the decay acts on matrices and tables only."""
+LR, BETAS, EPS = 1e-3, (0.9, 0.999), 1e-8
+"""Adam of every framework."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mlp:
-    """Images (batch, 64) -> 256 -> 10 classes, ReLU: the handwritten digits of scikit-learn have these sizes."""
+    """Vectors (batch, width) through `layers` square matrices with biases, tanh GELU between them; mean squared error."""
 
     batch: int
-    pixels: int = 64
-    hidden: int = 256
-    classes: int = 10
+    width: int
+    layers: int = 4
 
     @property
     def weights(self) -> Weights:
-        draw = np.random.default_rng(0)
-        made: Weights = {}
-        for name, rows, columns in (("up", self.hidden, self.pixels), ("down", self.classes, self.hidden)):
-            bound = columns**-0.5
-            made[f"{name}.weight"] = draw.uniform(-bound, bound, (rows, columns)).astype("float32")
-            made[f"{name}.bias"] = draw.uniform(-bound, bound, rows).astype("float32")
+        draw, made, bound = np.random.default_rng(0), Weights(), self.width**-0.5
+        for i in range(self.layers):
+            made[f"layers.{i}.weight"] = draw.uniform(-bound, bound, (self.width, self.width)).astype("float32")
+            made[f"layers.{i}.bias"] = draw.uniform(-bound, bound, self.width).astype("float32")
         return made
 
     def batches(self, count: int) -> list[Batch]:
         draw = np.random.default_rng(1)
-        shape = (count, self.batch, self.pixels)
-        images, labels = draw.random(shape, "float32"), draw.integers(0, self.classes, shape[:2])
-        return list(zip(images, labels, strict=True))
+        made = draw.standard_normal((count, 2, self.batch, self.width), "float32")
+        return [(np.ascontiguousarray(x), np.ascontiguousarray(y)) for x, y in made]
 
 
 @dataclass(frozen=True, slots=True)
 class Gpt:
-    """GPT-2's blocks over bytes: learned positions, biases, tanh GELU, embedding and head tied."""
+    """GPT-2's blocks: learned positions, biases, tanh GELU; a head of its own without bias; cross-entropy.
+
+    One matrix makes queries, keys and values; its rows are ordered (head, which of the three, element).
+    """
 
     width: int
     window: int
-    batch: int = 8
+    batch: int
+    vocabulary: int
     layers: int = 4
     heads: int = 4
-    vocabulary: int = 256
 
     @property
     def weights(self) -> Weights:
         draw, made, d = np.random.default_rng(0), Weights(), self.width
 
         def matrix(name: str, *shape: int) -> None:
-            made[name] = draw.normal(0, 0.02, shape).astype("float32")
+            made[name] = (0.02 * draw.standard_normal(shape, "float32")).astype("float32")
 
         def norm(name: str) -> None:
             made[f"{name}.weight"], made[f"{name}.bias"] = np.ones(d, "float32"), np.zeros(d, "float32")
@@ -64,11 +63,12 @@ class Gpt:
         for i in range(self.layers):
             norm(f"blocks.{i}.norm1")
             norm(f"blocks.{i}.norm2")
-            linears = {"query": (d, d), "key": (d, d), "value": (d, d), "out": (d, d), "up": (4 * d, d), "down": (d, 4 * d)}
+            linears = {"qkv": (3 * d, d), "out": (d, d), "up": (4 * d, d), "down": (d, 4 * d)}
             for name, shape in linears.items():
                 matrix(f"blocks.{i}.{name}.weight", *shape)
                 made[f"blocks.{i}.{name}.bias"] = np.zeros(shape[0], "float32")
         norm("norm")
+        matrix("head", self.vocabulary, d)
         return made
 
     def batches(self, count: int) -> list[Batch]:
@@ -77,8 +77,8 @@ class Gpt:
 
 
 CASES: dict[str, Mlp | Gpt] = {
-    "digits MLP 64-256-10, batch 128": Mlp(128),
-    "digits MLP 64-256-10, batch 1797": Mlp(1797),
-    "GPT 4 layers d=64 T=32 B=8 V=256": Gpt(64, 32),
-    "GPT 4 layers d=128 T=64 B=8 V=256": Gpt(128, 64),
+    **{f"MLP4 {n}x{d}": Mlp(n, d) for n, d in ((16, 64), (32, 128), (64, 256), (256, 256), (256, 1024), (1024, 1024), (256, 2048))},
+    "GPT d64 T32 B2 V256": Gpt(64, 32, 2, 256),
+    "GPT d128 T64 B4 V1024": Gpt(128, 64, 4, 1024),
+    "GPT d256 T128 B8 V4096": Gpt(256, 128, 8, 4096),
 }

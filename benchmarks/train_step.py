@@ -1,169 +1,151 @@
-"""One training step through oflow, PyTorch eager, torch.compile and JAX jit: ratios of medians.
+"""One training step through oflow, PyTorch eager, torch.compile and JAX jit, interleaved.
 
-    python benchmarks/train_step.py [threads=1,2] [rounds=15] [seconds=0.15] [only=GPT] [skip=torch.compile]
+    python benchmarks/train_step.py [--threads 1,2] [--only GPT] [--rounds 9] [--seconds 0.15] [--skip torch.compile]
+        [--machine measure] [--json FILE]
 
 Every framework runs in a process of its own with the same mathematics: the same initial weights, the same batches, float32,
-AdamW, the same number of threads and cores. The processes take turns, `rounds` times; in a turn one trains for about
-`seconds` (the others wait, blocked) and reports seconds per step. Printed is the median of the turns beside oflow's, and how
-far the losses of the first steps lie apart; a framework that is not installed is named and left out.
+Adam, the same number of threads and cores. The processes take turns in an order drawn anew each round; in a turn one trains for
+about so many seconds, through `step.stream` in oflow. One thread: CPU seconds; two: seconds on the clock of quiet samples (see
+turns.py). Losses of the first steps are compared.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import subprocess
+import argparse
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from statistics import median
-from time import perf_counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
-from cases import CASES, Batch
+from cases import CASES
+from report import Row, options, save, seconds_text, table
+from turns import Answer, Player, figure, rounds, serve, started, stopwatch
 
 COMPARED = 20
 """Steps whose losses are compared; LIMIT: how far apart they may lie, relative."""
-LIMIT = 1e-4
+LIMIT = 1e-5
 RING = 16
 """Different batches, used in turn."""
+MACHINE_SECONDS = 45.0
+"""How long the machine is measured for the cost model; "--machine reference" takes the constant preset, a file what is in it."""
 CONTESTANTS: dict[str, tuple[str, dict[str, Any], int]] = {
-    "oflow": ("step_oflow", {"devices": 1}, 1),
-    "oflow, 2 devices": ("step_oflow", {"devices": 2}, 2),
+    "oflow": ("step_oflow", {"layout": "one"}, 1),
+    "oflow data": ("step_oflow", {"layout": "data"}, 2),
+    "oflow tensor": ("step_oflow", {"layout": "tensor"}, 2),
+    "oflow auto": ("step_oflow", {"layout": "auto"}, 2),
     "torch eager": ("step_torch", {"compiled": False}, 1),
     "torch.compile": ("step_torch", {"compiled": True}, 1),
     "jax jit": ("step_jax", {}, 1),
 }
 """By name: its module, the arguments of its `make`, and from how many threads on it is measured."""
+OWN = ("oflow", "oflow data", "oflow tensor", "oflow auto")
 
 
-# ------------------------------------------------------------ in a framework's process
-
-
-def serve(name: str, case_name: str, threads: int) -> None:
-    """Answer requests on stdin, a line of JSON each: {"steps": n} -> {"seconds": per step, "losses": of these steps}."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what a library prints belongs to stderr
+def contestant(name: str, case_name: str, threads: int, machine: str = "") -> tuple[Answer, Any]:
+    """Answers {"steps": n} with the time and the losses of that many further steps. machine: the file of a measured one."""
     module, given, _ = CONTESTANTS[name]
-    try:
-        imported = __import__(module)
-    except ImportError as e:
-        print(json.dumps({"missing": str(e)}), file=answers)
-        return
+    if given.get("layout") == "auto" and machine != "reference":
+        given = {**given, "machine": machine}
+    imported = __import__(module)
     case = CASES[case_name]
     ring, done = case.batches(RING), 0
-    began = perf_counter()
-    train: Callable[[Sequence[Batch]], list[float]] = imported.make(case, threads, **given)
-    print(json.dumps({"version": imported.VERSION, "made": perf_counter() - began}), file=answers)
-    for line in sys.stdin:
-        steps = json.loads(line)["steps"]
-        batches = [ring[(done + i) % RING] for i in range(steps)]
-        began = perf_counter()
-        losses = train(batches)
-        print(json.dumps({"seconds": (perf_counter() - began) / steps, "losses": losses}), file=answers)
-        done += steps
+    train, remark = imported.make(case, threads, **given)
+
+    def answer(question: Answer) -> Answer:
+        nonlocal done
+        batches = [ring[(done + i) % RING] for i in range(question["steps"])]
+        done += len(batches)
+        with stopwatch() as took:
+            losses = train(batches)
+        return {"took": asdict(took), "losses": losses}
+
+    return {"version": imported.VERSION, "remark": remark}, answer
 
 
-# ------------------------------------------------------------ in the caller's process
-
-
-class Contestant:
-    """A framework's process; use it as a context manager."""
-
-    def __init__(self, name: str, case_name: str, threads: int) -> None:
-        count = str(threads)
-        limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), count)
-        limits |= {"XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={str(threads > 1).lower()}", "JAX_PLATFORMS": "cpu"}
-        self.name = name
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "serve", name, case_name, count],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | limits,
-        )  # fmt: skip
-        self.hello = self._answer()
-        self.steps, self.times = 1, list[float]()
-        self.losses = self.run(COMPARED)["losses"] if "missing" not in self.hello else []
-
-    def run(self, steps: int) -> dict[str, Any]:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"steps": steps}) + "\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def turn(self, seconds: float) -> None:
-        took = self.run(self.steps)["seconds"]
-        if took * self.steps < seconds / 2:  # not yet long enough to be measured
-            self.steps = max(self.steps + 1, int(seconds / took))
-            took = self.run(self.steps)["seconds"]
-        self.times.append(took)
-
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.name} ended with exit code {self.process.wait()}")
-        return dict(json.loads(line))
-
-    def __enter__(self) -> Contestant:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            pipe.close()
-        self.process.wait()
-
-
-def measure(case_name: str, threads: int, rounds: int, seconds: float, skip: Sequence[str]) -> list[Contestant]:
-    """All contestants that are installed, with the times of their turns."""
+def measure(
+    case_name: str, threads: int, least: int, most: int, seconds: float, skip: Sequence[str], machine: str
+) -> list[Row]:
+    """A row for each contestant that is installed."""
     with ExitStack() as stack:
-        running = []
-        for name, (_, _, least) in CONTESTANTS.items():
-            if threads < least or name in skip:
-                continue
-            contestant = stack.enter_context(Contestant(name, case_name, threads))
-            if "missing" in contestant.hello:
-                print(f"  {name}: skipped, {contestant.hello['missing']}")
-            else:
-                running.append(contestant)
-        for _ in range(rounds):
-            for contestant in running:
-                contestant.turn(seconds)
-    return running
+        wanted = [name for name, (_, _, fewest) in CONTESTANTS.items() if threads >= fewest and name not in skip]
+        players = [Player(name, __file__, (name, case_name, str(threads), machine), threads) for name in wanted]
+        running = started(stack, players)
+        losses = {player.name: player.ask(steps=COMPARED)["losses"] for player in running}
+        rounds(running, least, most, seconds)
+        base = np.array(losses.get("torch eager") or losses[running[0].name])
+        apart = {name: float(np.max(np.abs((np.array(found) - base) / base))) for name, found in losses.items()}
+        return [
+            {
+                "case": case_name, "threads": threads, "name": player.name, "version": player.greeting["version"],
+                "remark": player.greeting["remark"], "apart": apart[player.name], "last_loss": losses[player.name][-1],
+                **asdict(figure(player)),
+            }
+            for player in running
+        ]  # fmt: skip
 
 
-def report(found: list[Contestant]) -> bool:
-    """Print one line each; whether the losses agree."""
-    own, agree = found[0], True
-    for one in found:
-        step, apart = median(one.times), float(np.max(np.abs(np.subtract(one.losses, own.losses) / own.losses)))
-        agree &= apart <= LIMIT
-        low, high = np.percentile(one.times, (10, 90)) * 1e3
-        print(
-            f"  {one.name:18}{step * 1e3:9.3f} ms  ({low:.3f} to {high:.3f})   oflow / it {median(own.times) / step:6.2f}"
-            f"   losses apart {apart:.1e}{'' if apart <= LIMIT else '  NOT EQUAL'}",
-            flush=True,
+def best_own(rows: Sequence[Row]) -> Row:
+    """The row that stands for oflow: its only one, or the layout that the cost model chose."""
+    own = {row["name"]: row for row in rows if row["name"] in OWN}
+    return own.get("oflow auto") or own["oflow"]
+
+
+def show(rows: Sequence[Row]) -> str:
+    own = best_own(rows)["seconds"]
+    lines = [
+        (
+            row["name"], seconds_text(row["seconds"]), f"{seconds_text(row['low'])} - {seconds_text(row['high'])}",
+            f"{row['seconds'] / own:.2f}", row["clock"], f"{row['quiet']}/{row['count']}", f"{row['apart']:.0e}", row["remark"],
         )
-    return agree
+        for row in rows
+    ]  # fmt: skip
+    return table(lines, ("", "median", "p10 - p90", "x oflow", "clock", "quiet", "losses apart", ""))
 
 
 def main(words: Sequence[str]) -> int:
-    options = {"threads": "1,2", "rounds": "15", "seconds": "0.15", "only": "", "skip": ""}
-    options |= dict(word.split("=", 1) for word in words)
-    agree, versions = True, dict[str, None]()
-    for threads in map(int, options["threads"].split(",")):
+    given = options(__doc__, words, threads="1,2", only="", rounds=9, most=25, seconds=0.15, skip="", machine="measure")
+    with ExitStack() as stack:
+        if given.machine == "measure":
+            given.machine = stack.enter_context(measured_machine())
+        return run(given)
+
+
+@contextmanager
+def measured_machine() -> Iterator[str]:
+    """The name of a file that lasts as long as the context: this machine, measured for its cost model."""
+    try:
+        import step_oflow
+    except ImportError as e:
+        print(f"no machine is measured: {e}")
+        yield ""
+        return
+    with NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(step_oflow.measured(MACHINE_SECONDS))
+        file.flush()
+        yield file.name
+
+
+def run(given: argparse.Namespace) -> int:
+    rows: list[Row] = []
+    for threads in map(int, given.threads.split(",")):
         for case_name in CASES:
-            if options["only"] in case_name:
+            if any(word in case_name for word in given.only.split(",")):
                 print(f"{case_name}, {threads} thread{'s'[: threads - 1]}", flush=True)
-                given = int(options["rounds"]), float(options["seconds"]), options["skip"].split(",")
-                found = measure(case_name, threads, *given)
-                versions |= dict.fromkeys(one.hello["version"] for one in found)
-                agree &= report(found)
-    print(f"Python {platform.python_version()}, NumPy {np.__version__}, {', '.join(versions)}, {os.cpu_count()} cores")
-    return 0 if agree else 1
+                found = measure(case_name, threads, given.rounds, given.most, given.seconds, given.skip.split(","), given.machine)
+                print(show(found), flush=True)
+                rows += found
+                save(given.json, rows)
+    apart = [row for row in rows if row["apart"] > LIMIT]
+    for row in apart:
+        print(f"{row['case']}, {row['name']}: losses are {row['apart']:.1e} from PyTorch's, more than {LIMIT:.0e}")
+    return 1 if apart else 0
 
 
 if __name__ == "__main__":
-    sys.exit(serve(sys.argv[2], sys.argv[3], int(sys.argv[4])) if sys.argv[1:2] == ["serve"] else main(sys.argv[1:]))
+    if sys.argv[1:2] == ["serve"]:
+        serve(int(sys.argv[4]), lambda: contestant(sys.argv[2], sys.argv[3], int(sys.argv[4]), *sys.argv[5:]))
+    else:
+        sys.exit(main(sys.argv[1:]))

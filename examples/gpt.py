@@ -34,10 +34,7 @@ class Attention(of.nn.Module):
     def forward(self, x):
         batch, seq, _ = x.shape
         q, k, v = (of.reshape(f(x), (batch, seq, HEADS, WIDTH // HEADS)) for f in (self.query, self.key, self.value))
-        scores = of.contract("b t h d, b s h d -> b h t s", q, k)
-        weights = of.causal_softmax(scores, scale=(WIDTH // HEADS) ** -0.5)
-        mixed = of.contract("b h t s, b s h d -> b t h d", weights, v)
-        return self.out(of.reshape(mixed, (batch, seq, WIDTH)))
+        return self.out(of.reshape(of.causal_attention(q, k, v), (batch, seq, WIDTH)))
 
 
 class Block(of.nn.Module):

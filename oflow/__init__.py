@@ -11,6 +11,8 @@ from oflow import check as _check
 from oflow import ops as _ops
 from oflow import sbp, view
 from oflow.actors import simulate as _simulate
+from oflow.backends.compiled import from_arrays as _from_arrays
+from oflow.backends.compiled import to_arrays as _to_arrays
 from oflow.checkpoint import read as load
 from oflow.compiler.packing import pack
 from oflow.errors import (
@@ -26,6 +28,7 @@ from oflow.errors import (
     SbpError,
     ShapeError,
     TraceError,
+    WorkerLost,
 )
 from oflow.frontend import data, nn, optim
 from oflow.frontend.capture import Spec, spec, stage, tap
@@ -41,6 +44,8 @@ from oflow.sbp import B, Layout, P, Placement, S, placement
 Plan.check = _check.check  # type: ignore[attr-defined]
 Plan.simulate = _simulate  # type: ignore[attr-defined]
 Plan.from_json = staticmethod(_check.load)  # type: ignore[attr-defined]
+Plan.to_arrays = _to_arrays  # type: ignore[attr-defined]
+Plan.from_arrays = staticmethod(_from_arrays)  # type: ignore[attr-defined]
 for _drawn in (Plan, Graph, Trace, Schedule):
     setattr(_drawn, "_repr_svg_", view.repr_svg)  # noqa: B010 - mypy knows no such attribute
 
@@ -48,6 +53,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Action", "B", "DeadlockError", "Device", "Graph", "KernelMissing", "Layout", "Link", "Machine", "NotFiniteError",
     "OflowError", "OutOfMemory", "P", "Placement", "PlacementError", "Plan", "PlanError", "Program", "ProgramFailed",
-    "ProtocolError", "S", "SbpError", "Schedule", "ShapeError", "Spec", "Trace", "TraceError", "compile", "data", "load", "nn",
+    "ProtocolError", "S", "SbpError", "Schedule", "ShapeError", "Spec", "Trace", "TraceError", "WorkerLost",
+    "compile", "data", "load", "nn",
     "op", "optim", "pack", "placement", "preset", "sbp", "spec", "stage", "tap", "view", *_ops.__all__,
 ]  # fmt: skip

@@ -84,3 +84,7 @@ class NotFiniteError(OflowError):
 
 class ProgramFailed(OflowError):
     """The program failed after an update of its state began; load a state before running it again."""
+
+
+class WorkerLost(OflowError):
+    """A worker process was killed, or ended by itself, while it had work to do."""

@@ -126,6 +126,22 @@ def verify(graph: Graph) -> None:
         raise OflowError(f"value %{lost[0]} has no type or no producer")
 
 
+def rate_of(graph: Graph | Builder, value: int) -> int:
+    """How many times a step `value` is made: once, or once a micro-batch."""
+    time = graph.values[value].time
+    return graph.micro_batches if time is not None and time.kind != "B" else 1
+
+
+def time_type(graph: Graph | Builder, value: int) -> TensorType:
+    """The type of one micro-batch's part of `value` (all of it where it is whole or partial in time)."""
+    found = graph.values[value]
+    if found.time is None or not found.time.is_split:
+        return found.type
+    shape = list(found.type.shape)
+    shape[found.time.axis] //= graph.micro_batches
+    return TensorType(tuple(shape), found.type.dtype)
+
+
 class Builder:
     """Appends nodes to a graph under construction. `at` sets the line, stage and phase that new nodes carry."""
 
@@ -145,6 +161,16 @@ class Builder:
         self.phase = "F"
         self.placement: Placement | None = None
 
+    @classmethod
+    def without_nodes(cls, graph: Graph) -> Builder:
+        """A builder of a graph with the values, parameters and outputs of `graph` but none of its nodes; ids go on from it.
+
+        For passes that walk the nodes and append each, changed or not, in its place.
+        """
+        made = cls(graph)
+        made.nodes = []
+        return made
+
     @contextmanager
     def at(self, **facts: Any) -> Iterator[None]:
         """Within the block new nodes carry these facts (line, stage, phase, placement)."""
@@ -163,8 +189,12 @@ class Builder:
         self.values[made.id] = made
         return made
 
-    def node(self, op: str, ins: Iterable[int], types: Iterable[TensorType], attrs: Attrs = (), **facts: Any) -> Node:
-        outs = tuple(self.value(type).id for type in types)
+    def node(
+        self, op: str, ins: Iterable[int], types: Iterable[TensorType] = (), attrs: Attrs = (), *, outs: Iterable[int] = (),
+        **facts: Any,
+    ) -> Node:  # fmt: skip
+        """Append a node. Its results are the values `outs`, which are there already, then new ones of these types."""
+        outs = (*outs, *(self.value(type).id for type in types))
         here = {"line": self.line, "stage": self.stage, "phase": self.phase, "placement": self.placement}
         made = Node(self._node_id, op, tuple(ins), outs, attrs, **{**here, **facts})
         self._node_id += 1

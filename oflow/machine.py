@@ -1,24 +1,230 @@
-"""Machine models: how long an act takes. Data only; measured machines come from a calibration, presets are constants.
+"""Machine models: how long an act takes. Data only; measured machines come from `oflow bench machine`, presets are constants.
 
-A device computes at `flops` and touches memory at `memory_bandwidth`; a link costs alpha + bytes / beta (Hockney 1994); each
-kernel call adds `launch` seconds.
+A device without rates computes at `flops` and touches memory at `memory_bandwidth`; a link costs alpha + bytes / beta (Hockney
+1994); each kernel call adds `launch` seconds. A measured device has `Rates`: what calls of each kind took, by size.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from bisect import bisect_right
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
 
 from oflow.errors import PlanError
+from oflow.native.library import cache_folder
+
+PRODUCTS = ("product.nn", "product.nt", "product.tn")
+"""The kernels of matrix products, `Work.shape` says of which: n as in (m, k) x (k, n), t where that operand is stored the other
+way round. Every other kernel has the name of its operator."""
+SINGLE = 4
+"""Bytes of the numbers that rates are for; wider ones take proportionally longer."""
+
+
+# ---------------------------------------------------------------- what acts do
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One call of a kernel, in the terms that decide its time on any machine.
+
+    shape: (batch, m, n, k) of a product. rows: how many inner loops it starts. operations: scalar operations by kind.
+    touched: (reach, bytes) parts of what it reads and writes; reach is how many bytes are touched between two uses of these,
+    which says in which cache they are (0: not known, all that the call touches).
+    """
+
+    kernel: str
+    touched: tuple[tuple[float, float], ...] = ()
+    shape: tuple[int, ...] = ()
+    rows: float = 0.0
+    operations: tuple[tuple[str, float], ...] = ()
+    itemsize: int = SINGLE
+    times: float = 1.0
+
+    @property
+    def nbytes(self) -> float:
+        return sum(n for _, n in self.touched)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one act does, independent of any machine. `received`: (source device, bytes) read from other devices.
+
+    works: the calls one by one, for machines that were measured; the totals serve those that have constants only.
+    """
+
+    flops: float = 0.0
+    nbytes: float = 0.0
+    calls: int = 0
+    received: tuple[tuple[str, int], ...] = ()
+    seconds: float | None = None
+    """A time given by hand or measured; overrides the model."""
+    works: tuple[Work, ...] = ()
+
+    def __add__(self, other: Cost) -> Cost:
+        return total((self, other))
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """The cost of doing all of them, one after the other. Equal works are one that is done several times."""
+    flops, nbytes, calls, seconds = 0.0, 0.0, 0, None
+    moved: dict[str, int] = {}
+    works: dict[Work, float] = {}
+    for cost in costs:
+        flops, nbytes, calls = flops + cost.flops, nbytes + cost.nbytes, calls + cost.calls
+        for source, received in cost.received:
+            moved[source] = moved.get(source, 0) + received
+        for work in cost.works:
+            one = work if work.times == 1 else replace(work, times=1.0)
+            works[one] = works.get(one, 0.0) + work.times
+        if cost.seconds is not None:
+            seconds = (seconds or 0.0) + cost.seconds
+    found = tuple(one if times == 1 else replace(one, times=times) for one, times in works.items())
+    return Cost(flops, nbytes, calls, tuple(moved.items()), seconds, found)
+
+
+# ---------------------------------------------------------------- rates that were measured
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A positive function of one size, measured at some: linear between them in logarithms, constant outside."""
+
+    sizes: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def at(self, size: float) -> float:
+        low, share = _place(self.sizes, size)
+        if share == 0.0:
+            return self.values[low]
+        a, b = self.values[low], self.values[low + 1]
+        return a * math.exp(share * math.log(b / a))
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """Flops per second of products (m, k) x (k, n) at a grid of sizes, single precision; linear between in logarithms.
+
+    rates: by m, then n, then k. call: seconds of a call that multiplies nothing. cold: the share of the time to bring operands
+    from far that the product does not hide.
+    """
+
+    m: tuple[float, ...]
+    n: tuple[float, ...]
+    k: tuple[float, ...]
+    rates: tuple[float, ...]
+    cold: float = 0.0
+
+    def rate(self, m: float, n: float, k: float) -> float:
+        places = [_place(axis, size) for axis, size in ((self.m, m), (self.n, n), (self.k, k))]
+        logarithm = 0.0
+        for corner in range(8):
+            share, index = 1.0, 0
+            for number, ((low, part), axis) in enumerate(zip(places, (self.m, self.n, self.k), strict=True)):
+                high = corner >> number & 1
+                share *= part if high else 1.0 - part
+                index = index * len(axis) + min(low + high, len(axis) - 1)
+            if share:
+                logarithm += share * math.log(self.rates[index])
+        found = math.exp(logarithm)
+        for axis, size in ((self.m, m), (self.n, n), (self.k, k)):
+            found *= min(1.0, size / axis[0])  # below the grid a call takes as long as on its edge
+        return found
+
+
+def _place(sizes: tuple[float, ...], size: float) -> tuple[int, float]:
+    """The measured size below, and how far `size` is on the way to the next, in logarithms."""
+    if size <= sizes[0]:
+        return 0, 0.0
+    if size >= sizes[-1]:
+        return len(sizes) - 1, 0.0
+    low = bisect_right(sizes, size) - 1
+    return low, math.log(size / sizes[low]) / math.log(sizes[low + 1] / sizes[low])
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel as it was measured: seconds of a call that does nothing, of a row, and of a byte touched, by reach."""
+
+    call: float
+    row: float
+    byte: Curve
+
+    def seconds(self, work: Work, crowded: Curve | None) -> float:
+        whole = work.nbytes
+        found = self.call + work.rows * self.row
+        for reach, nbytes in work.touched:
+            size = reach or whole
+            found += nbytes * self.byte.at(size) * (crowded.at(size) if crowded else 1.0)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a measured device takes.
+
+    products: by kernel, see PRODUCTS. byte: seconds a byte that is read or written by a plain loop, by reach. operations: seconds
+    of a scalar operation in such a loop, by kind. kernels: those that were measured themselves, by operator. crowded: by how much
+    a byte takes longer when all workers are busy, by reach; crowded_products: the same for products.
+    """
+
+    products: dict[str, Products]
+    byte: Curve
+    operations: dict[str, float]
+    kernels: dict[str, Kernel] = field(default_factory=dict)
+    crowded: Curve = Curve((1.0,), (1.0,))
+    crowded_products: float = 1.0
+
+    def seconds(self, work: Work, busy: bool = False) -> float:
+        """One call of `work`; `busy`: other workers are at work too."""
+        crowded = self.crowded if busy else None
+        if work.kernel in PRODUCTS:
+            return self._product(work, crowded) * (self.crowded_products if busy else 1.0)
+        kernel = self.kernels.get(work.kernel)
+        if kernel is not None:
+            return kernel.seconds(work, crowded)
+        computing = sum(count * self.operations.get(kind, self.operations[ARITHMETIC]) for kind, count in work.operations)
+        plain = self.kernels[PLAIN]
+        moving = Kernel(0.0, 0.0, self.byte).seconds(work, crowded)
+        return plain.call + work.rows * plain.row + max(computing * work.itemsize / SINGLE, moving)
+
+    def _product(self, work: Work, crowded: Curve | None) -> float:
+        batch, m, n, k = work.shape
+        flops = 2.0 * batch * m * n * k
+        if not flops:
+            return 0.0
+        products = self.products[work.kernel]
+        computing = flops / products.rate(m, n, k) * work.itemsize / SINGLE
+        near = min(self.byte.values)
+        far = sum(nbytes * (self.byte.at(reach) * (crowded.at(reach) if crowded else 1.0) - near) for reach, nbytes in work.touched)
+        return computing + products.cold * max(0.0, far)
+
+
+ARITHMETIC, PLAIN = "arithmetic", "plain"
+"""The kind of operation that kinds without a measurement count as; the kernel whose call and row others have that were not
+measured."""
+
+
+# ---------------------------------------------------------------- machines
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One kind of device: flops per second, memory bytes per second, seconds per kernel call, bytes of memory."""
+    """One kind of device: flops per second, memory bytes per second, seconds per kernel call, bytes of memory.
+
+    act: seconds that the driver adds to an act. rates: what was measured; the constants then serve for what was not.
+    """
 
     flops: float = 1e11
     memory_bandwidth: float = 1e10
     launch: float = 1e-6
     memory_nbytes: int = 16 << 30
+    act: float = 0.0
+    rates: Rates | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +239,18 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What one act does, independent of any machine. `received`: (source device, bytes) read from other devices."""
-
-    flops: float = 0.0
-    nbytes: float = 0.0
-    calls: int = 0
-    received: tuple[tuple[str, int], ...] = ()
-    seconds: float | None = None
-    """A time given by hand or measured; overrides the model."""
-
-    def __add__(self, other: Cost) -> Cost:
-        moved = dict(self.received)
-        for source, nbytes in other.received:
-            moved[source] = moved.get(source, 0) + nbytes
-        fixed = None if self.seconds is None and other.seconds is None else (self.seconds or 0.0) + (other.seconds or 0.0)
-        return Cost(
-            self.flops + other.flops, self.nbytes + other.nbytes, self.calls + other.calls, tuple(moved.items()), fixed
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Machine:
-    """Devices by kind and links by pair of device names; a pair that is not listed uses `link`."""
+    """Devices by kind and links by pair of device names; a pair that is not listed uses `link`.
+
+    workers: how many acts can run at once where devices share workers (0: every device has its own).
+    """
 
     name: str
     devices: dict[str, Device] = field(default_factory=dict)
     link: Link = Link()
     links: dict[str, Link] = field(default_factory=dict)
     """Keys are ``"cpu:0>cpu:1"``."""
+    workers: int = 0
 
     def device(self, name: str) -> Device:
         kind = name.partition(":")[0]
@@ -73,19 +262,87 @@ class Machine:
     def link_between(self, source: str, target: str) -> Link:
         return self.links.get(f"{source}>{target}", self.link)
 
-    def seconds(self, cost: Cost, device: str) -> float:
-        """Predicted duration of one act on `device`."""
+    def seconds(self, cost: Cost, device: str, busy: bool = False, near: Collection[str] = ()) -> float:
+        """Predicted duration of one act on `device`.
+
+        busy: other workers are at work too and share caches and memory. near: devices whose bytes cross no link, because the same
+        worker has both.
+        """
         if cost.seconds is not None:
             return cost.seconds
         model = self.device(device)
-        local = cost.calls * model.launch + max(cost.flops / model.flops, cost.nbytes / model.memory_bandwidth)
-        return local + sum(self.link_between(source, device).seconds(n) for source, n in cost.received)
+        if model.rates is None or not cost.works:
+            local = cost.calls * model.launch + max(cost.flops / model.flops, cost.nbytes / model.memory_bandwidth)
+        else:
+            local = model.act + cost.calls * model.launch
+            for work in cost.works:
+                local += work.times * model.rates.seconds(work, busy)
+        return local + sum(self._receiving(source, device, n, near) for source, n in cost.received)
+
+    def _receiving(self, source: str, device: str, nbytes: int, near: Collection[str]) -> float:
+        rates = self.device(device).rates
+        if source in near and rates is not None:
+            return 2.0 * nbytes * rates.byte.at(4.0 * nbytes)
+        return self.link_between(source, device).seconds(nbytes)
 
 
 def preset(name: str = "reference") -> Machine:
-    """A constant machine, so that plans are reproducible: "reference" is a generic CPU core per device."""
+    """A machine by name. "reference": a constant generic CPU core a device, so that plans are reproducible; "measured": what
+    `oflow bench machine` stored. Raises PlanError where there is none."""
+    if name == "measured":
+        return load()
     if name != "reference":
-        raise PlanError(f"no machine preset {name!r}; there is 'reference'")
+        raise PlanError(f"no machine preset {name!r}; there are 'reference' and 'measured'")
     core = Device(flops=1e11, memory_bandwidth=1e10, launch=2e-6, memory_nbytes=16 << 30)
     gpu = Device(flops=1e14, memory_bandwidth=2e12, launch=5e-6, memory_nbytes=80 << 30)
     return Machine("reference", {"cpu": core, "host": core, "cuda": gpu}, Link(latency=1e-5, bandwidth=1e10))
+
+
+# ---------------------------------------------------------------- files
+
+
+def measured_path() -> Path:
+    """Where `oflow bench machine` stores this machine."""
+    return cache_folder() / "machine.json"
+
+
+def save(machine: Machine, path: str | Path | None = None) -> Path:
+    """Write a machine as JSON (default: as this one, for `preset("measured")`). Returns the file."""
+    target = Path(path) if path is not None else measured_path()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(machine), indent=1))
+    part.replace(target)
+    return target
+
+
+def load(path: str | Path | None = None) -> Machine:
+    """The machine in a file (default: this one, as it was measured). Raises PlanError, with what to do, where there is none."""
+    source = Path(path) if path is not None else measured_path()
+    try:
+        found = msgspec.json.decode(source.read_bytes(), type=Machine)
+    except FileNotFoundError as e:
+        wanted = "this machine was not measured yet" if path is None else f"there is no machine file {path}"
+        raise PlanError(f"{wanted}; run: oflow bench machine" + (f" -o {path}" if path is not None else "")) from e
+    except msgspec.DecodeError as e:
+        raise PlanError(f"{source} is no machine file: {e}; run: oflow bench machine") from e
+    _verify(found, source)
+    return found
+
+
+def _verify(machine: Machine, source: Path) -> None:
+    """Raises PlanError unless every rate is a positive number, sizes rise, and columns are equally long."""
+    for device in machine.devices.values():
+        if device.rates is None:
+            continue
+        products = device.rates.products
+        curves = [device.rates.byte, device.rates.crowded, *(kernel.byte for kernel in device.rates.kernels.values())]
+        grids = [(one.m, one.n, one.k) for one in products.values()]
+        sizes = [*(axis for grid in grids for axis in grid), *(curve.sizes for curve in curves)]
+        fits = {*PRODUCTS} <= products.keys() and all(len(c.sizes) == len(c.values) for c in curves)
+        fits &= all(math.prod(map(len, grid)) == len(p.rates) for grid, p in zip(grids, products.values(), strict=True))
+        measured = (*(x for one in products.values() for x in one.rates), *(v for c in curves for v in c.values))
+        positive = all(0 < x < math.inf for x in measured)
+        rising = all(one and one[0] > 0 and all(a < b for a, b in pairwise(one)) for one in sizes)
+        if not (fits and positive and rising and {ARITHMETIC} <= device.rates.operations.keys() and PLAIN in device.rates.kernels):
+            raise PlanError(f"{source} holds rates that no machine has; run: oflow bench machine")

@@ -18,12 +18,16 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from oflow.errors import PlanError
 from oflow.machine import Cost, Machine
@@ -40,10 +44,23 @@ OUT_MODES = ("whole", "slice", "sum", "keep", "control")
 
 @dataclass(frozen=True, slots=True)
 class Arg:
-    """An operand of a call: port `index` of the actor ("port") or scratch buffer `index` of its program ("scratch")."""
+    """An operand of a call: port `index` of the actor ("port") or scratch buffer `index` of its program ("scratch").
+
+    `types`: what the bytes are read as, one entry or one a rank, where that is another shape than the register's or buffer's.
+    """
 
     kind: str
     index: int
+    types: tuple[TensorType, ...] = ()
+
+
+def _is_frozen(columns: tuple[Attrs, ...]) -> bool:
+    """Whether attributes are what `freeze` makes of them: tuples all through (so they can be hashed), in order of name."""
+    try:
+        hash(columns)
+    except TypeError:
+        return False
+    return all(one[0] < other[0] for column in columns for one, other in pairwise(column))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +76,8 @@ class Call:
     line: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "attrs", tuple(freeze(dict(column)) for column in self.attrs))
+        if not _is_frozen(self.attrs):
+            object.__setattr__(self, "attrs", tuple(freeze(dict(column)) for column in self.attrs))
 
     def attrs_of(self, rank: int) -> dict[str, Any]:
         return dict(self.attrs[rank if len(self.attrs) > 1 else 0])
@@ -124,11 +142,11 @@ class RegisterTemplate:
     layout: str = ""
 
 
-# ---------------------------------------------------------------- stamped rows
+# ---------------------------------------------------------------- stamped rows: made by the hundred thousand, so structs and not
+# dataclasses; they hold no cycles, so the collector need not look at them
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(Struct, frozen=True, gc=False):
     """A port of one actor: `register` is a row of ``plan.registers``."""
 
     register: int
@@ -137,8 +155,7 @@ class Port:
     mode: str
 
 
-@dataclass(frozen=True, slots=True)
-class ActorSpec:
+class ActorSpec(Struct, frozen=True, gc=False):
     """One actor: `template` and `rank` say which row of the plan it is stamped from; `stream` is ``device/stream``."""
 
     id: int
@@ -168,8 +185,7 @@ class ActorSpec:
         return f"{self.name}@{self.device}"
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(Struct, frozen=True, gc=False):
     """One register: producer and consumers are actor ids (producer -1: nobody; its tokens are there from the start)."""
 
     id: int
@@ -331,6 +347,12 @@ class Plan:
         return _bases(len(self.rank_table[t.group]) for t in self.register_templates)
 
     @cached_property
+    def writers(self) -> dict[int, tuple[int, PortTemplate]]:
+        """Which actor template writes each register template (the last, where several do), and by which port."""
+        ports = ((number, port) for number, actor in enumerate(self.actor_templates) for port in actor.ports)
+        return {port.register: (number, port) for number, port in ports if port.direction == "out"}
+
+    @cached_property
     def actors(self) -> tuple[ActorSpec, ...]:
         return tuple(_stamp_actors(self))
 
@@ -338,13 +360,24 @@ class Plan:
     def registers(self) -> tuple[Register, ...]:
         return tuple(_stamp_registers(self))
 
+    def with_order(self, order: dict[str, tuple[int, ...]]) -> Plan:
+        """The plan with another order. Its rows are the same and are not stamped again."""
+        made = replace(self, order=order)
+        made.__dict__.update({name: rows for name, rows in self.__dict__.items() if name in ("actors", "registers", "streams")})
+        return made
+
     @cached_property
     def streams(self) -> dict[str, tuple[int, ...]]:
         """Actor rows by ``device/stream``."""
         found: dict[str, list[int]] = {}
-        for actor in self.actors:
-            found.setdefault(actor.stream, []).append(actor.id)
+        for base, template in zip(self.actor_bases, self.actor_templates, strict=False):
+            for row, device in enumerate(self.rank_table[template.group], base):
+                found.setdefault(f"{device}/{template.stream}", []).append(row)
         return {name: tuple(rows) for name, rows in found.items()}
+
+    def template_of(self, row: int) -> int:
+        """The actor template that actor `row` is stamped from."""
+        return bisect_right(self.actor_bases, row) - 1
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -380,13 +413,14 @@ def _at(column: tuple[T, ...], rank: int) -> T:
 
 
 def _stamp_actors(plan: Plan) -> Iterator[ActorSpec]:
+    bases = plan.register_bases
     for number, template in enumerate(plan.actor_templates):
         for rank, device in enumerate(plan.rank_table[template.group]):
-            ports = tuple(
-                Port(plan.register_bases[p.register] + (p.peers[rank] if p.peers else rank), p.direction, p.every, p.mode)
+            ports = tuple([
+                Port(bases[p.register] + (p.peers[rank] if p.peers else rank), p.direction, p.every, p.mode)
                 for p in template.ports
                 if not p.peers or p.peers[rank] >= 0
-            )
+            ])
             yield ActorSpec(
                 plan.actor_bases[number] + rank, template.name, device, f"{device}/{template.stream}", template.stage,
                 template.phase, template.acts, template.priority, ports, _at(template.costs, rank), template.rendezvous,
@@ -418,7 +452,7 @@ def _stamp_registers(plan: Plan) -> Iterator[Register]:
 def verify(plan: Plan) -> None:
     """Raises PlanError unless every reference exists and every column has one entry or one a rank.
 
-    Liveness, rates and memory are the business of `oflow.check`.
+    Liveness, rates and memory are the business of `oflow.check`. No row is stamped: the time is that of the templates.
     """
     for template in plan.register_templates:
         _verify_columns(plan, template.group, template.name, template.types, template.offsets)
@@ -426,14 +460,44 @@ def verify(plan: Plan) -> None:
             raise PlanError(f"register {template.name}: {template.slots} slots with {template.initial} initial tokens")
     for actor in plan.actor_templates:
         _verify_actor(plan, actor)
-    for actor_row in plan.actors:
-        registers = [port.register for port in actor_row.ports]
-        if len(set(registers)) != len(registers):
-            raise PlanError(f"actor {actor_row.label} has two ports on one register")
+    for actor in plan.actor_templates:
+        _verify_one_port(plan, actor)
     for stream, rows in plan.order.items():
-        if any(not 0 <= row < len(plan.actors) or plan.actors[row].stream != stream for row in rows):
+        if not set(plan.streams.get(stream, ())).issuperset(rows):
             raise PlanError(f"the order of {stream} names an actor that does not run there")
-    plan.registers  # noqa: B018 - stamping finds registers with two producers
+    _verify_one_producer(plan)
+
+
+def _shards(port: PortTemplate, ranks: int) -> Sequence[int]:
+    """Which shard of its register each rank binds (-1: none)."""
+    return port.peers or range(ranks)
+
+
+def _verify_one_port(plan: Plan, actor: ActorTemplate) -> None:
+    ports: dict[int, list[PortTemplate]] = {}
+    for port in actor.ports:
+        ports.setdefault(port.register, []).append(port)
+    several = [found for found in ports.values() if len(found) > 1]
+    devices = plan.rank_table[actor.group] if several else ()
+    for rank, device in enumerate(devices):
+        for found in several:
+            shards = [shard for port in found if (shard := _shards(port, len(devices))[rank]) >= 0]
+            if len(set(shards)) != len(shards):
+                raise PlanError(f"actor {actor.name}@{device} has two ports on one register")
+
+
+def _verify_one_producer(plan: Plan) -> None:
+    outs = [(actor, port) for actor in plan.actor_templates for port in actor.ports if port.direction == "out"]
+    writers = Counter(port.register for _, port in outs)
+    seen: set[int] = set()
+    for actor, port in outs:
+        if writers[port.register] == 1 and not port.peers:
+            continue
+        devices, base = plan.rank_table[actor.group], plan.register_bases[port.register]
+        for device, shard in zip(devices, _shards(port, len(devices)), strict=True):
+            if shard >= 0 and base + shard in seen:
+                raise PlanError(f"register row {base + shard} has two producers: {actor.name}@{device} is the second")
+            seen.add(base + shard if shard >= 0 else -1)
 
 
 def _verify_actor(plan: Plan, actor: ActorTemplate) -> None:
@@ -446,6 +510,19 @@ def _verify_actor(plan: Plan, actor: ActorTemplate) -> None:
         for arg in (*call.ins, *call.outs):
             if not 0 <= arg.index < len(actor.ports if arg.kind == "port" else actor.scratch):
                 raise PlanError(f"actor {actor.name}: {call.op} names {arg.kind} {arg.index}, which does not exist")
+            _verify_view(plan, actor, arg)
+
+
+def _verify_view(plan: Plan, actor: ActorTemplate, arg: Arg) -> None:
+    """Another shape of an operand must have its bytes, on every rank; parts and other ranks' shards are read as they are."""
+    if not arg.types:
+        return
+    _verify_columns(plan, actor.group, actor.name, arg.types)
+    port = actor.ports[arg.index] if arg.kind == "port" else None
+    types = plan.register_templates[port.register].types if port else actor.scratch[arg.index].types
+    sizes = [(_at(arg.types, rank).nbytes, _at(types, rank).nbytes) for rank in range(max(len(arg.types), len(types)))]
+    if any(view != whole for view, whole in sizes) or (port and (port.peers or port.mode == "slice")):
+        raise PlanError(f"actor {actor.name} reads {arg.kind} {arg.index} as {arg.types[0]}, which is not what it has")
 
 
 def _verify_columns(plan: Plan, group: int, name: str, *columns: tuple[Any, ...]) -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from oflow import checkpoint, compiler
-from oflow.actors import Session, simulator, threads
-from oflow.backends import Memory, evaluate, link
+from oflow.backends import Memory, evaluate
 from oflow.errors import PlanError, ProgramFailed, ShapeError
 from oflow.frontend.capture import Captured, Spec, capture, split_batch, time_sbp
 from oflow.frontend.init import initial_value
@@ -23,9 +19,8 @@ from oflow.graph import Graph
 from oflow.machine import Machine
 from oflow.ops.tensor import user_line
 from oflow.plan import Plan, Schedule, Trace
+from oflow.run import Run, RunOptions, new_memory, run_options
 from oflow.state import Kept, State
-
-EXECUTORS: dict[str, Callable[..., Session]] = {"threads": threads, "simulator": simulator}
 
 
 def compile(
@@ -35,10 +30,12 @@ def compile(
     micro_batches: int = 1,
     schedule: str | Schedule = "1f1b",
     executor: str | None = None,
-    machine: Machine | None = None,
+    kernels: str | None = None,
+    blas: str = "numpy",
+    machine: Machine | str | None = None,
     seed: int = 0,
     state: Program | None = None,
-    workers: int | None = None,
+    workers: int | Sequence[Sequence[str]] | None = None,
     checked: bool = False,
     refuse_nan: bool = False,
     record: bool = False,
@@ -47,9 +44,13 @@ def compile(
 
     optimizer: None makes no backward pass; otherwise the first output is the loss, a float scalar.
     micro_batches: parts the batch (axis 0 of the first input) is cut into. schedule: "1f1b", "gpipe" or an of.Schedule.
-    executor: "threads" (default) or "simulator" (real kernels in one thread in virtual time). workers: threads, default the
-    cores; 0: the caller's own.
-    machine: the machine model that plans are timed with; default a constant preset. seed: of initial values.
+    executor: "native" (the compiled loop; the default where numba is), "processes" (the same loop, a process a worker), "threads"
+    (the same actors in Python) or "simulator" (real kernels in one thread in virtual time).
+    workers: how many, or the streams (``cpu:0/compute``) of each; default one a device, at most the cores (threads: the cores);
+    0: the caller's own thread. kernels: "compiled" (the default where numba is) or "numpy"; what has no compiled form is NumPy's.
+    blas: whose matrix products compiled kernels call, "numpy" (the library that NumPy ships) or "mkl".
+    machine: the machine model that plans are timed with, or the name of a preset: "reference" (the default, constant) or
+    "measured" (this machine, see `oflow bench machine`). seed: of initial values.
     state: a program whose parameters this one shares.
     checked: slot ownership is checked (slow): released slots are poisoned, operands are read-only.
     refuse_nan: a kernel that makes NaN or infinity raises NotFiniteError. record: keep a measured trace (`Program.trace`).
@@ -57,8 +58,9 @@ def compile(
     Raises TraceError, ShapeError, SbpError, PlacementError at the user's line; PlanError, DeadlockError, OutOfMemory for the
     plan.
     """
-    if executor is not None and executor not in EXECUTORS:
-        raise PlanError(f"there is no executor {executor!r}; there are {', '.join(EXECUTORS)}")
+    options = run_options(
+        executor, kernels, workers=workers, checked=checked, refuse_nan=refuse_nan, record=record, blas=blas
+    )
     line = user_line()
     for one in specs:
         if not isinstance(one, Spec):
@@ -72,22 +74,14 @@ def compile(
     given = compiler.options(machine, optimizer=optimizer, micro_batches=micro_batches, schedule=schedule)
     passes = compiler.compile_graph(replace(graph, values=values), given)
     shared = state.state if state is not None else State(seed)
-    run = _RunOptions(executor or "threads", (os.cpu_count() or 1) if workers is None else workers, checked, refuse_nan, record)
-    return Program(captured, specs, passes, shared, run, origin=state)
-
-
-class _RunOptions:
-    """How a program runs: driver and checks. Nothing here changes the plan."""
-
-    def __init__(self, executor: str, workers: int, checked: bool, refuse_nan: bool, record: bool) -> None:
-        self.executor, self.workers, self.checked, self.refuse_nan, self.record = executor, workers, checked, refuse_nan, record
+    return Program(captured, specs, passes, shared, options, origin=state)
 
 
 class Program:
     """A compiled function. Call it for one step, `stream` batches through it for overlapping steps."""
 
     def __init__(
-        self, captured: Captured, specs: tuple[Spec, ...], passes: dict[str, Graph | Plan], state: State, run: _RunOptions,
+        self, captured: Captured, specs: tuple[Spec, ...], passes: dict[str, Graph | Plan], state: State, options: RunOptions,
         origin: Program | None = None,
     ) -> None:  # fmt: skip
         self.captured = captured
@@ -99,18 +93,16 @@ class Program:
         """The program whose state this one shares: its layouts are the parameters' homes."""
         self.taps: dict[str, np.ndarray] = {}
         """Values of the taps of the last step."""
-        graph, plan = passes["host"], passes["memory"]
+        graph, plan = passes["fuse"], passes["memory"]
         assert isinstance(graph, Graph) and isinstance(plan, Plan)
         self.graph: Graph = replace(graph, evaluator=self._evaluate)
         self.plan: Plan = plan
-        self._run = run
-        self._session: Session | None = None
+        self._options = options
+        self._run: Run | None = None
         self._mirrors: dict[str, Kept] = {}
         self._mirrored = -1
-        self._staged: tuple[np.ndarray, ...] = ()
-        self._results: deque[Any] = deque()
-        self._fed = self._fetched = 0
         self._streaming = False
+        self._expected = [(s.type.shape, np.dtype(s.type.dtype)) for s in specs]
         self._writes = any(p.update is not None for p in self.graph.parameters)
 
     # ------------------------------------------------------------ running
@@ -129,7 +121,8 @@ class Program:
         return self._steps(batches)
 
     def _steps(self, batches: Iterable[Any]) -> Iterator[Any]:
-        session = self._start()
+        run = self._start()
+        session = run.session
         session.overlap()
         source = iter(batches)
         failure: BaseException | None = None
@@ -137,62 +130,50 @@ class Program:
         self._streaming = True
         try:
             try:
-                while open_source or self._fetched < self._fed or self._results:
-                    if self._results:
-                        yield self._results.popleft()
-                        continue
-                    if self._feed < 0 and self._fed == self._fetched:
-                        open_source = open_source and self._stage(source)
-                        self._guarded(session.admit, self._fed)
-                        continue
-                    row = self._guarded(session.wait, self._hosts(feeding=open_source))
-                    if row == self._feed and not self._stage(source):
-                        open_source = False
-                        continue
-                    self._guarded(session.act, row)
+                while open_source or run.fetched < run.fed or run.results:
+                    if run.results:
+                        yield run.results.popleft()
+                    elif run.feed < 0 and run.fed == run.fetched:
+                        open_source = open_source and self._stage(run, source)
+                        self._guarded(session.admit, run.fed)
+                    else:
+                        row = self._guarded(session.wait, run.hosts if open_source else run.others)
+                        if row == run.feed and not self._stage(run, source):
+                            open_source = False
+                        else:
+                            self._guarded(session.act, row)
             except _SourceError as e:
                 failure = e.__cause__
             finally:
-                self._finish(session)
-            while self._results:
-                yield self._results.popleft()
+                if run is self._run:
+                    self.quiesce()  # bring the steps that were begun to their end
+            while run.results:
+                yield run.results.popleft()
         finally:
             self._streaming = False
-            self._results.clear()  # a loop that was left has no use for them, and the next one must not see them
+            run.results.clear()  # a loop that was left has no use for them, and the next one must not see them
         if failure is not None:
             raise failure
 
-    def _stage(self, source: Iterator[Any]) -> bool:
+    def _stage(self, run: Run, source: Iterator[Any]) -> bool:
         """Take the next batch from the iterator; False when it has ended."""
         try:
             batch = next(source)
-            self._staged = self._checked_inputs(batch if isinstance(batch, tuple | list) else (batch,))
+            run.begin(self._checked_inputs(batch if isinstance(batch, tuple | list) else (batch,)))
         except StopIteration:
             return False
         except BaseException as e:
             raise _SourceError from e
-        self._fed += 1
-        self._dirty = True
         self.state.version += self._writes
         return True
 
-    def _finish(self, session: Session) -> None:
-        """Bring the steps that were begun to their end (unless the run has failed)."""
-        if session is self._session:
-            self.quiesce()
-
     def quiesce(self) -> None:
         """Finish every step that was begun; its results wait for whoever reads the stream."""
-        session = self._session
-        if session is None or (self._fed == session.steps == self._fetched and not self._dirty):
-            return
-        while self._fetched < self._fed:
-            self._guarded(session.act, self._guarded(session.wait, self._hosts(feeding=False)))
-        self._guarded(session.drain, self._fed)
-        self._dirty = False
+        if self._run is not None:
+            self._guarded(self._run.fetch_results)
 
     def _guarded(self, call: Callable[..., Any], *args: Any) -> Any:
-        """A call of the session; when it fails the session is closed, and kept state that may be half updated is refused."""
+        """A call of the session; when it fails the run is closed, and kept state that may be half updated is refused."""
         try:
             return call(*args)
         except BaseException as e:
@@ -202,20 +183,14 @@ class Program:
             raise
 
     def _abandon(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
-            self._blas.restore_original_limits()
-        self._results.clear()
-        self._fed = self._fetched = 0
-
-    def _hosts(self, *, feeding: bool) -> set[int]:
-        assert self._session is not None
-        return {row for row in self._session.host if feeding or row != self._feed}
+        if self._run is not None:
+            self._run.close()
+            self._run.results.clear()
+            self._run = None
 
     # ------------------------------------------------------------ starting
 
-    def _start(self) -> Session:
+    def _start(self) -> Run:
         if self.state.failed:
             raise ProgramFailed(
                 f"this program's state may be half updated, because a step failed ({self.state.failed}). "
@@ -226,46 +201,24 @@ class Program:
         for program in self.state.programs:
             if program is not self:
                 program.quiesce()
-        if self._session is None:
-            self._session = self._open()
+        run = self._opened()
         self._refresh_mirrors()
-        return self._session
+        return run
 
-    def _open(self) -> Session:
-        if self.origin is not None and self.origin not in self.state.programs:
-            self.origin._allocate()
-        plan = self.plan
-        memory = Memory(plan)
-        self._link_state(memory)
-        launch = link(plan, memory, checked=self._run.checked, refuse_nan=self._run.refuse_nan)
-        self._feed = plan.registers[plan.inputs[0]].producer if plan.inputs else -1
-        self._fetch = plan.registers[plan.outputs[0][1]].consumers[0]
-        calls: list[Callable[[int, tuple[int, ...]], None]] = list(launch)
-        if self._feed >= 0:
-            calls[self._feed] = partial(self._copy_in, memory)
-        calls[self._fetch] = partial(self._copy_out, memory)
-        # parallelism comes from the plan: more BLAS threads than workers fight for the cores (17 s instead of 0.5 s were seen);
-        # held until close, because switching costs a millisecond
-        self._blas = threadpool_limits(1, user_api="blas")
-        freed, granted = (memory.poison_freed, memory.poison_granted) if self._run.checked else (None, None)
-        options = {"workers": self._run.workers, "started": False} if self._run.executor == "threads" else {}
-        if self not in self.state.programs:
-            self.state.programs.append(self)
-        return EXECUTORS[self._run.executor](
-            plan, calls, freed=freed, granted=granted, checked=self._run.checked, recorded=self._run.record, **options
-        )
+    def _opened(self) -> Run:
+        if self._run is None:
+            if self.origin is not None and self.origin not in self.state.programs:
+                self.origin._allocate()
+            memory = new_memory(self.plan, self._options)
+            self._link_state(memory)
+            self._run = Run(self.plan, memory, self._options, self._deliver)
+            if self not in self.state.programs:
+                self.state.programs.append(self)
+        return self._run
 
-    def _copy_in(self, memory: Memory, act: int, slots: tuple[int, ...]) -> None:
-        for row, slot, array in zip(self.plan.inputs, slots, self._staged, strict=True):
-            memory.slot(self.plan.registers[row], slot)[...] = array
-
-    def _copy_out(self, memory: Memory, act: int, slots: tuple[int, ...]) -> None:
-        ports = self.plan.actors[self._fetch].ports
-        at = {port.register: slot for port, slot in zip(ports, slots, strict=True)}
-        found = {name: memory.slot(self.plan.registers[row], at[row]).copy() for name, row in self.plan.outputs}
+    def _deliver(self, found: Mapping[str, np.ndarray]) -> Any:
         self.taps = {name: found[name] for name in self.captured.taps}
-        self._results.append(self._shaped(found))
-        self._fetched += 1
+        return self._shaped(found)
 
     def _shaped(self, found: Mapping[str, np.ndarray]) -> Any:
         """The outputs in the form the traced function returned them; scalars as NumPy scalars."""
@@ -288,6 +241,7 @@ class Program:
             if shared is not None and shared.type != type:
                 raise ShapeError(f"parameter {name} is {type} here and {shared.type} in the program whose state is shared")
             if shared is not None and shared.layout == layout:
+                self._reachable(name)
                 memory.kept.update(zip(rows, shared.shards, strict=True))
                 continue
             kept = Kept(type, layout, [memory.slot(self.plan.registers[row], 0) for row in rows])
@@ -299,17 +253,21 @@ class Program:
             else:
                 self._mirrors[name] = kept
 
+    def _reachable(self, name: str) -> None:
+        """Worker processes see only what was allocated for them."""
+        if self._options.executor == "processes" and self.origin is not None and self.origin._options.executor != "processes":
+            raise PlanError(f"{name} lives in a program whose memory no other process sees; compile that with executor='processes'")
+
     def _refresh_mirrors(self) -> None:
         if self._mirrors and self._mirrored != self.state.version:
             for name, kept in self._mirrors.items():
                 kept.write(self.state.values[name].join())
             self._mirrored = self.state.version
 
-    _dirty = False
-    _feed = _fetch = -1
-
     def _checked_inputs(self, inputs: Iterable[Any]) -> tuple[np.ndarray, ...]:
-        arrays = tuple(x if isinstance(x, np.ndarray) else _as_array(x) for x in inputs)
+        arrays = tuple([x if isinstance(x, np.ndarray) else _as_array(x) for x in inputs])
+        if [(a.shape, a.dtype) for a in arrays] == self._expected:
+            return arrays
         if len(arrays) != len(self.specs):
             raise ShapeError(f"the program takes {len(self.specs)} inputs, got {len(arrays)}", line=user_line())
         for index, (array, spec) in enumerate(zip(arrays, self.specs, strict=True)):
@@ -319,7 +277,7 @@ class Program:
                     f"({spec.line}). Shapes are fixed: convert the array, or compile for it with of.compile(..., state=step)",
                     line=user_line(),
                 )
-        return arrays
+        return arrays  # the same type in another byte order, say
 
     # ------------------------------------------------------------ state
 
@@ -339,8 +297,7 @@ class Program:
 
     def _allocate(self) -> None:
         self.state.quiesce()
-        if self._session is None:
-            self._session = self._open()
+        self._opened()
 
     def close(self) -> None:
         """Stop the workers. The state stays; the next step starts them again."""
@@ -357,10 +314,10 @@ class Program:
 
     def trace(self) -> Trace:
         """The measured trace of the steps so far (compile with record=True)."""
-        if self._session is None or not self._run.record:
+        if self._run is None or not self._options.record:
             raise PlanError("there is no recording; compile with record=True and run a step first")
         self.quiesce()
-        return self._session.trace()
+        return self._run.session.trace()
 
     def _evaluate(self, graph: Graph, *inputs: Any) -> Any:
         """The reference result with the state this program has now (or would start with)."""

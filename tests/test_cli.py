@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from oflow import machine as machines
 from oflow.check import check
 from oflow.cli import COMMANDS, main
 from oflow.cli.files import parse_words
 from oflow.cli.pipeline import schedule_plan
 from oflow.compiler.schedules import named_schedule
 from oflow.errors import DeadlockError, PlanError
+from oflow.machine import preset
 from oflow.plan import Plan, Schedule
+from tests import test_machine as machine_tests
 from tests.plans import pipeline_1f1b
 
 PROGRAM = '''
@@ -347,3 +351,29 @@ def test_bench(program_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", str(program_file), "--steps", "4", "--warm-up", "2", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["steps"] == 4 and facts["acts_per_second"] > 0
+
+
+def test_simulate_predicts_for_a_machine_and_measures(program_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machine = tmp_path / "machine.json"
+    machines.save(replace(preset(), name="mine", workers=1), machine)
+    assert main(["simulate", str(program_file), "--machine", str(machine), "--measure", "--steps", "4", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["machine"] == "mine" and facts["workers"] == 1 and facts["measured_seconds"] > 0
+    assert facts["error"] == pytest.approx(facts["period_seconds"] / facts["measured_seconds"] - 1)
+    assert main(["simulate", str(program_file), "--workers", "2"]) == 0
+    assert "predicted for machine reference, 2 workers" in capsys.readouterr().out
+    assert main(["simulate", str(program_file), "--machine", "nowhere.json"]) == 1
+    assert "run: oflow bench machine -o nowhere.json" in capsys.readouterr().err
+
+
+def test_bench_machine_stores_what_it_measures(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    made = machine_tests.measured()
+    monkeypatch.setattr("oflow.cli.machine.measure", lambda seconds, report: made)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["bench", "machine", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert machines.load() == made and facts["file"] == str(machines.measured_path()) and facts["message_nanoseconds"] == 1000
+    out = tmp_path / "other.json"
+    assert main(["bench", "machine", "-o", str(out)]) == 0
+    assert machines.load(out) == made and "GF/s" in capsys.readouterr().out
+    assert main(["bench", "machine", "word"]) == 2

@@ -61,7 +61,7 @@ def test_digits_curves_agree(digits, trained):
 
 
 def test_digits_tensor_layout_follows_from_two_annotations(digits):
-    graph = digits.build("tensor").graph
+    graph = digits.build("tensor").passes["insert_boxing"]
     homes = {p.name: str(graph.values[p.value].layout).partition("@")[0] for p in graph.parameters}
     assert (homes["up.weight"], homes["down.weight"]) == ("S(0)", "S(1)")
     relu = next(n for n in graph.nodes if n.op == "relu")

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
-from oflow.actors.actor import Actor
 from oflow.errors import DeadlockError
 from oflow.plan import Plan
+
+
+class ActorState(Protocol):
+    """What an actor shows to whoever asks why it does not act; see `oflow.actors.actor.Actor`."""
+
+    @property
+    def row(self) -> int: ...
+    @property
+    def act(self) -> int: ...
+    @property
+    def ready(self) -> bool: ...
+    @property
+    def missing(self) -> tuple[int, ...]: ...
+    def owing(self, port: int) -> tuple[int, ...]: ...
+
 
 Head = Callable[[int], int]
 """The row that a row's stream wants next (-1: any)."""
@@ -15,7 +30,7 @@ Wait = tuple[int, str]
 SHOWN = 40
 
 
-def deadlock(plan: Plan, actors: Mapping[int, Actor], head: Head, steps: int, waiting: str) -> DeadlockError:
+def deadlock(plan: Plan, actors: Mapping[int, ActorState], head: Head, steps: int, waiting: str) -> DeadlockError:
     """The error for a run in which nobody can act before the end of `steps` steps. `waiting`: what its caller does."""
     waits: dict[int, list[Wait]] = {}
     for row, actor in actors.items():
@@ -31,7 +46,7 @@ def deadlock(plan: Plan, actors: Mapping[int, Actor], head: Head, steps: int, wa
     return DeadlockError(f"nobody can act while {waiting}:{shown}", cycle=cycle)
 
 
-def _data(plan: Plan, actor: Actor) -> list[Wait]:
+def _data(plan: Plan, actor: ActorState) -> list[Wait]:
     found = []
     for number in actor.missing:
         port = plan.actors[actor.row].ports[number]
@@ -45,14 +60,14 @@ def _data(plan: Plan, actor: Actor) -> list[Wait]:
     return found
 
 
-def _turn(plan: Plan, actor: Actor, head: Head) -> list[Wait]:
+def _turn(plan: Plan, actor: ActorState, head: Head) -> list[Wait]:
     first = head(actor.row)
     if first in (-1, actor.row):
         return []
     return [(first, f"waits for its turn on {plan.actors[actor.row].stream}: {plan.actors[first].label} goes first")]
 
 
-def _partners(plan: Plan, actor: Actor, actors: Mapping[int, Actor], head: Head) -> list[Wait]:
+def _partners(plan: Plan, actor: ActorState, actors: Mapping[int, ActorState], head: Head) -> list[Wait]:
     name = plan.actors[actor.row].rendezvous
     members = [a for a in plan.actors if name and a.rendezvous == name and a.id != actor.row]
     late = [a for a in members if not actors[a.id].ready or head(a.id) not in (-1, a.id)]

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from oflow.actors.actor import Actor, Message, Watch
-from oflow.actors.blocked import deadlock
+from oflow.actors.blocked import ActorState, deadlock
 from oflow.actors.streams import host_streams
 from oflow.errors import DeadlockError
 from oflow.plan import Plan, SlotEvent, Span, Trace
@@ -27,7 +27,61 @@ SlotCall = Callable[[int, int], None]
 
 
 class Session(ABC):
-    """See the module. Use it as a context manager: leaving it stops the run.
+    """See the module. Use it as a context manager: leaving it stops the run."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.steps = 0
+
+    @property
+    @abstractmethod
+    def host(self) -> Mapping[int, ActorState]:
+        """The actors that the caller's thread hosts."""
+
+    @abstractmethod
+    def wait(self, actors: Iterable[int]) -> int:
+        """Block until one of these host actors can act; return it (highest priority, then fewest acts, then lowest row).
+
+        Raises the error of a kernel, or DeadlockError when nothing can happen any more.
+        """
+
+    @abstractmethod
+    def act(self, actor: int) -> None:
+        """Run a host actor that `wait` returned, in this thread."""
+
+    @abstractmethod
+    def admit(self, steps: int) -> None:
+        """Allow all acts of the first `steps` steps."""
+
+    @abstractmethod
+    def drain(self, steps: int) -> None:
+        """Wait until every actor that is not on the host has made all acts of `steps` steps. Raises like `wait`."""
+
+    def overlap(self) -> None:  # noqa: B027 - a driver without threads has nothing to do
+        """What follows will keep devices and caller busy at the same time: a driver that put off its threads starts them."""
+
+    @property
+    @abstractmethod
+    def dropped(self) -> int:
+        """Messages that were not owed or already seen. Read it between `drain` and the next act."""
+
+    @abstractmethod
+    def trace(self) -> Trace:
+        """What was recorded so far. Call it after `drain`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop the run. What runs now is finished first."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+class ActorSession(Session):
+    """A session whose actors are `Actor` machines in Python.
 
     freed, granted: called when a slot becomes free, or is taken for writing, in the thread of its producer; never for slots
     of `keep` registers. checked: actors keep the story of their slots for errors. recorded: keep spans and slot events.
@@ -37,8 +91,8 @@ class Session(ABC):
         self, plan: Plan, launch: Sequence[Launcher], *, freed: SlotCall | None = None, granted: SlotCall | None = None,
         checked: bool = False, recorded: bool = False, epoch: int = 0,
     ) -> None:  # fmt: skip
-        self.plan, self.launch, self.checked, self.recorded, self.epoch = plan, launch, checked, recorded, epoch
-        self.steps = 0
+        super().__init__(plan)
+        self.launch, self.checked, self.recorded, self.epoch = launch, checked, recorded, epoch
         self.failure: BaseException | None = None
         self._calls = {"free": freed, "write": granted}
         self._kept = kept_registers(plan)
@@ -46,31 +100,30 @@ class Session(ABC):
         self._events: list[SlotEvent] = initial_events(plan) if recorded else []
         watch = self._watch(self._events)
         rows = [row for stream in host_streams(plan) for row in plan.streams[stream]]
-        self.host = {row: self._make(row, None, watch) for row in rows}
+        self._hosted = {row: self._make(row, None, watch) for row in rows}
         self._sources = {row for row in rows if plan.actors[row].outs}
 
     # ------------------------------------------------------------ for the caller
 
-    def wait(self, actors: Iterable[int]) -> int:
-        """Block until one of these host actors can act; return it (highest priority, then fewest acts, then lowest row).
+    @property
+    def host(self) -> Mapping[int, ActorState]:
+        return self._hosted
 
-        Raises the error of a kernel, or DeadlockError when nothing can happen any more.
-        """
-        rows = sorted(actors, key=lambda row: (-self.plan.actors[row].priority, self.host[row].act, row))
+    def wait(self, actors: Iterable[int]) -> int:
+        rows = sorted(actors, key=lambda row: (-self.plan.actors[row].priority, self._hosted[row].act, row))
         if not self._sources:
             self.admit(max(self._step_of(row) for row in rows))
         while True:
             self._collect()
             for row in rows:
-                if self.host[row].ready:
+                if self._hosted[row].ready:
                     return row
             if not self._progress():
                 raise self._blocked(f"the caller waits for {', '.join(self.plan.actors[row].label for row in rows)}")
 
     def act(self, actor: int) -> None:
-        """Run a host actor that `wait` returned, in this thread."""
         self._raise_failure()
-        machine = self.host[actor]
+        machine = self._hosted[actor]
         if actor in self._sources:
             self.admit(self._step_of(actor))
         try:
@@ -86,13 +139,11 @@ class Session(ABC):
         self._send(messages)
 
     def admit(self, steps: int) -> None:
-        """Allow all acts of the first `steps` steps."""
         if steps > self.steps:
             self.steps = steps
             self._admit(steps)
 
     def drain(self, steps: int) -> None:
-        """Wait until every actor that is not on the host has made all acts of `steps` steps. Raises like `wait`."""
         self.admit(steps)
         while True:
             self._collect()
@@ -102,28 +153,13 @@ class Session(ABC):
         if any(actor.act < steps * self.plan.actors[row].acts for row, actor in done.items()):
             raise self._blocked(f"the caller waits for the end of step {steps - 1}")
 
-    def overlap(self) -> None:  # noqa: B027 - a driver without threads has nothing to do
-        """What follows will keep devices and caller busy at the same time: a driver that put off its threads starts them."""
-
     @property
     def dropped(self) -> int:
-        """Messages that were not owed or already seen. Read it between `drain` and the next act."""
-        return sum(actor.dropped for actor in (*self.host.values(), *self._device_actors().values()))
+        return sum(actor.dropped for actor in (*self._hosted.values(), *self._device_actors().values()))
 
     def trace(self) -> Trace:
-        """What was recorded so far. Call it after `drain`."""
         spans = sorted(self._spans, key=lambda s: (s.start, s.stop, s.actor, s.act))
         return Trace(tuple(spans), tuple(sorted(self._events, key=lambda e: e.time)), self.steps, self._source)
-
-    @abstractmethod
-    def close(self) -> None:
-        """Stop the run. What runs now is finished first."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
 
     # ------------------------------------------------------------ for the drivers
 
@@ -165,11 +201,11 @@ class Session(ABC):
             raise self.failure
 
     def _step_of(self, row: int) -> int:
-        return self.host[row].act // self.plan.actors[row].acts + 1
+        return self._hosted[row].act // self.plan.actors[row].acts + 1
 
     def _blocked(self, waiting: str) -> DeadlockError:
-        actors = {**self.host, **self._device_actors()}
-        return deadlock(self.plan, actors, lambda row: -1 if row in self.host else self._head(row), max(self.steps, 1), waiting)
+        actors = {**self._hosted, **self._device_actors()}
+        return deadlock(self.plan, actors, lambda row: -1 if row in self._hosted else self._head(row), max(self.steps, 1), waiting)
 
     def _make(self, row: int, limit: int | None, watch: Watch | None) -> Actor:
         spec = self.plan.actors[row]

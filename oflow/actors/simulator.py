@@ -2,17 +2,20 @@
 
 `simulate` predicts a plan on a machine and runs no kernel. `simulator` is a session that runs the real kernels in
 virtual-time order (the debugger). A message takes no time: what a transfer costs is in the cost of the act that reads.
+Streams that share a worker take turns: an act that finds it at work waits, first come, first served.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 
 from oflow.actors.actor import Actor, Message
 from oflow.actors.blocked import deadlock
-from oflow.actors.session import Launcher, Session, SlotCall, initial_events
+from oflow.actors.session import ActorSession, Launcher, SlotCall, initial_events
 from oflow.actors.streams import Streams, device_streams
+from oflow.actors.workers import assign
 from oflow.machine import Machine
 from oflow.plan import Plan, SlotEvent, Span, Trace
 
@@ -23,11 +26,19 @@ class VirtualTime:
     def __init__(
         self, plan: Plan, streams: Iterable[str], machine: Machine, make: Callable[[int], Actor],
         launch: Sequence[Launcher] | None, elsewhere: Callable[[Message], None], time: list[float],
+        shares: Sequence[Sequence[str]] = (),
     ) -> None:  # fmt: skip
+        """shares: the streams of each worker, where several share one; what stands in none has a worker of its own."""
         self.plan, self.time, self.spans = plan, time, list[Span]()
         self.streams = Streams(plan, streams, make)
         self.actors = {row: self.streams.own(row) for row in self.streams.rows}
-        self._seconds = [machine.seconds(a.cost, a.device) for a in plan.actors]
+        worker = {stream: number for number, share in enumerate(shares) for stream in share}
+        self._worker = [worker.get(a.stream, -1) for a in plan.actors]
+        near = [{stream.rpartition("/")[0] for stream in share} for share in shares] + [set[str]()]
+        self._seconds = [
+            machine.seconds(a.cost, a.device, busy=len(shares) > 1, near=near[w]) for a, w in zip(plan.actors, self._worker, strict=True)
+        ]
+        self._waiting: list[deque[tuple[int, ...]] | None] = [None] * len(shares)  # None: the worker has nothing to do
         self._running: list[tuple[float, int, tuple[int, ...]]] = []
         self._started, self._launch, self._elsewhere = 0, launch, elsewhere
 
@@ -41,20 +52,42 @@ class VirtualTime:
     def advance(self) -> bool:
         """Start every act that can start now; else finish those that end next. False: there are none."""
         if rows := self.streams.next():
-            self._start(rows)
+            self._engage(rows)
             return True
         if not self._running:
             return False
         now = self.time[0] = self._running[0][0]
-        messages: list[Message] = []
+        messages, over = list[Message](), list[int]()
         while self._running and self._running[0][0] == now:
             rows = heappop(self._running)[2]
+            over.append(self._worker[rows[0]])
             for row in rows:
                 messages += self.actors[row].done()
             self.streams.finish(rows)
         for message in messages:
             self.deliver(message)
+        for worker in over:
+            self._release(worker)
         return True
+
+    def _engage(self, rows: tuple[int, ...]) -> None:
+        """Start `rows`, or let them wait for their worker."""
+        worker = self._worker[rows[0]]
+        waiting = self._waiting[worker] if worker >= 0 else None
+        if waiting is not None:
+            waiting.append(rows)
+            return
+        if worker >= 0:
+            self._waiting[worker] = deque()
+        self._start(rows)
+
+    def _release(self, worker: int) -> None:
+        """A worker has done an act: the next that waits for it starts."""
+        waiting = self._waiting[worker] if worker >= 0 else None
+        if waiting:
+            self._start(waiting.popleft())
+        elif worker >= 0:
+            self._waiting[worker] = None
 
     def _start(self, rows: tuple[int, ...]) -> None:
         stop = self.time[0] + max(self._seconds[row] for row in rows)
@@ -67,33 +100,45 @@ class VirtualTime:
         heappush(self._running, (stop, self._started, rows))
 
 
-def simulate(plan: Plan, machine: Machine | None = None, steps: int = 3) -> Trace:
+def shares(plan: Plan, workers: int) -> list[list[str]]:
+    """The streams of each worker of the native driver with so many cores: with one worker the caller's thread does everything."""
+    devices = {stream.rpartition("/")[0] for stream in device_streams(plan)}
+    found = assign(plan, max(1, min(workers, len(devices))))
+    return [list(plan.streams)] if len(found) <= 1 else found
+
+
+def simulate(
+    plan: Plan, machine: Machine | None = None, steps: int = 3, *, events: bool = True, workers: int | None = None
+) -> Trace:
     """Run `steps` steps in virtual time on `machine` (default: the plan's). Host actors act as soon as they are ready.
 
+    workers: how many cores the devices share, as the native driver divides them (None: every stream has its own).
+    events: record also when slots change hands; without them the trace has spans only and is made faster.
     Raises DeadlockError when nobody can act before the end.
     """
-    events, time = initial_events(plan), [0.0]
+    found, time = initial_events(plan) if events else [], [0.0]
 
     def watch(event: str, register: int, slot: int, seq: int) -> None:
         if event in ("write", "full", "free"):
-            events.append(SlotEvent(time[0], register, slot, event))
+            found.append(SlotEvent(time[0], register, slot, event))
 
     def make(row: int) -> Actor:
         spec = plan.actors[row]
-        return Actor(spec, plan.registers, limit=steps * spec.acts, watch=watch)
+        return Actor(spec, plan.registers, limit=steps * spec.acts, watch=watch if events else None)
 
     def nowhere(message: Message) -> None:
         raise AssertionError(f"every actor is simulated, yet {message} found none")
 
-    world = VirtualTime(plan, plan.streams, plan.machine if machine is None else machine, make, None, nowhere, time)
+    used, shared = plan.machine if machine is None else machine, [] if workers is None else shares(plan, workers)
+    world = VirtualTime(plan, plan.streams, used, make, None, nowhere, time, shared)
     while world.advance():
         pass
     if any(actor.act < steps * plan.actors[row].acts for row, actor in world.actors.items()):
         raise deadlock(plan, world.actors, world.streams.head, steps, f"{steps} steps are simulated")
-    return Trace(tuple(world.spans), tuple(events), steps, "simulated")
+    return Trace(tuple(world.spans), tuple(found), steps, "simulated")
 
 
-class SimulatorSession(Session):
+class SimulatorSession(ActorSession):
     """Real kernels in virtual-time order, in the caller's thread. An act runs its kernel when it starts."""
 
     _source = "simulated"
@@ -119,7 +164,7 @@ class SimulatorSession(Session):
         return lambda: time[0]
 
     def _deliver(self, message: Message) -> None:
-        self.host[message[0]].receive(message)
+        self._hosted[message[0]].receive(message)
 
     def _progress(self) -> bool:
         try:
@@ -130,7 +175,7 @@ class SimulatorSession(Session):
 
     def _send(self, messages: list[Message]) -> None:
         for message in messages:
-            if message[0] in self.host:
+            if message[0] in self._hosted:
                 self._deliver(message)
             else:
                 self._world.deliver(message)

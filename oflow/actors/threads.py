@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 
 from oflow.actors.actor import Actor, Message
-from oflow.actors.session import Launcher, Session, SlotCall
+from oflow.actors.session import ActorSession, Launcher, SlotCall
 from oflow.actors.streams import Streams
 from oflow.actors.workers import assign
 from oflow.plan import Plan, SlotEvent, Span
@@ -163,7 +163,7 @@ class Worker:
             spans.append(Span(row, act, self.plan.actors[row].stream, start - self.zero, perf_counter() - self.zero))
 
 
-class ThreadsSession(Session):
+class ThreadsSession(ActorSession):
     """W worker threads; with workers=0, or until `overlap` where started=False, the caller's thread runs all acts while it waits.
 
     A step costs the caller two thread switches, about 0.1 ms, more with threads; they pay where steps or devices overlap.
@@ -239,7 +239,7 @@ class ThreadsSession(Session):
         letters = self._team.caller.letters
         while letters:
             letter = letters.popleft()
-            self.host[letter[0]].receive(letter)
+            self._hosted[letter[0]].receive(letter)
         if self._recordings and self.recorded:
             self._gather()
 

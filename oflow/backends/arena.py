@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -23,12 +24,17 @@ def view(block: np.ndarray, offset: int, kind: TensorType) -> np.ndarray:
 
 
 class Memory:
-    """The blocks of a plan by device. `kept` replaces the storage of state registers that live elsewhere (shared programs)."""
+    """The blocks of a plan by device. `kept` replaces the storage of state registers that live elsewhere (shared programs).
 
-    def __init__(self, plan: Plan, kept: dict[int, np.ndarray] | None = None) -> None:
+    allocate: bytes of memory, aligned like a slot.
+    """
+
+    def __init__(
+        self, plan: Plan, kept: dict[int, np.ndarray] | None = None, allocate: Callable[[int], np.ndarray] = aligned_bytes
+    ) -> None:
         self.plan = plan
-        self.arenas = {device: aligned_bytes(nbytes) for device, nbytes in plan.arenas.items()}
-        self.states = {device: aligned_bytes(nbytes) for device, nbytes in plan.states.items()}
+        self.arenas = {device: allocate(nbytes) for device, nbytes in plan.arenas.items()}
+        self.states = {device: allocate(nbytes) for device, nbytes in plan.states.items()}
         self.kept = kept or {}
 
     def slot(self, register: Register, slot: int) -> np.ndarray:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 from oflow.check.rates import replayed
 from oflow.errors import ProtocolError
-from oflow.plan import ActorSpec, Plan, Port, Register
+from oflow.plan import Plan, Port, Register
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """Why an arc is there: kind "data" or "slot" (`row`: the register), "stream" (`name`), "meet" (`name`: the rendezvous)."""
 
     kind: str
@@ -49,6 +49,11 @@ class ActGraph:
         return into
 
     @cached_property
+    def everys(self) -> dict[tuple[int, int], int]:
+        """`every` of the port that (actor row, register row) have together."""
+        return {(actor.id, port.register): port.every for actor in self.plan.actors for port in actor.ports}
+
+    @cached_property
     def positions(self) -> list[int]:
         """Place of each node in the topological order."""
         places = [0] * len(self.topological)
@@ -71,12 +76,13 @@ def act_graph(plan: Plan, fired: list[tuple[int, int]]) -> ActGraph:
     """The act graph of a plan whose step was played; `fired` gives its topological order."""
     bases, owners, seconds = [0], list[int](), list[float]()
     lengths: dict[str, float] = {}  # partners leave together, when the slowest is done
-    for actor in plan.actors:
-        lengths[actor.rendezvous] = max(lengths.get(actor.rendezvous, 0.0), _seconds(plan, actor))
-    for actor in plan.actors:
+    alone = [plan.machine.seconds(actor.cost, actor.device) for actor in plan.actors]
+    for actor, length in zip(plan.actors, alone, strict=True):
+        lengths[actor.rendezvous] = max(lengths.get(actor.rendezvous, 0.0), length)
+    for actor, length in zip(plan.actors, alone, strict=True):
         bases.append(bases[-1] + actor.acts)
         owners += [actor.id] * actor.acts
-        seconds += [lengths[actor.rendezvous] if actor.rendezvous else _seconds(plan, actor)] * actor.acts
+        seconds += [lengths[actor.rendezvous] if actor.rendezvous else length] * actor.acts
     arcs: Arcs = []
     orders = replayed(plan)
     _stream_arcs(plan, orders, bases, arcs)  # first: of two arcs that tie, the stream is named
@@ -97,10 +103,6 @@ def act_graph(plan: Plan, fired: list[tuple[int, int]]) -> ActGraph:
     )  # fmt: skip
     _verify_order(made)
     return made
-
-
-def _seconds(plan: Plan, actor: ActorSpec) -> float:
-    return plan.machine.seconds(actor.cost, actor.device)
 
 
 def _verify_order(graph: ActGraph) -> None:

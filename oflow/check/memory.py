@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from oflow.check.acts import ActGraph
 from oflow.check.turns import Block, prove_turns, sharing_sets
 from oflow.errors import OutOfMemory, PlanError
@@ -25,12 +27,12 @@ def check_memory(plan: Plan, graph: ActGraph) -> tuple[dict[str, int], dict[str,
 
 def _blocks(plan: Plan, region: str) -> dict[str, list[Block]]:
     found: dict[str, list[Block]] = {device: [] for device in plan.devices}
-    outputs = {row for _, row in plan.outputs}
+    owned = _owned(plan)
     for r in plan.registers:
         if r.region not in ("arena", "state"):
             raise PlanError(f"register {r.label} lies in region {r.region!r}; there are 'arena' and 'state'", register=r.label)
         if r.region == region and r.nbytes:
-            found[r.device].append(Block(r.offset, r.offset + r.nbytes, f"register {r.label}", r.id, _owned(plan, r, outputs)))
+            found[r.device].append(Block(r.offset, r.offset + r.nbytes, f"register {r.label}", r.id, owned(r)))
     for stream, (offset, nbytes) in plan.scratches.items() if region == "arena" else ():
         if nbytes:
             owner = f"scratch of stream {stream}"
@@ -40,23 +42,29 @@ def _blocks(plan: Plan, region: str) -> dict[str, list[Block]]:
     return found
 
 
-def _owned(plan: Plan, register: Register, outputs: set[int]) -> str:
-    """Why a register may share its bytes with nobody."""
-    users = [plan.actors[row] for row in (register.producer, *register.consumers) if row >= 0]
-    ports = [port for actor in users for port in actor.ports if port.register == register.id]
-    if register.region == "state":
-        return "state is never shared"
-    if register.initial:
-        return f"it holds {register.initial} initial tokens from step to step"
-    if register.producer < 0:
-        return "no act writes it, so its bytes are never known to be free"
-    if any(port.mode == "keep" for port in ports):
-        return "it keeps its content (mode keep)"
-    if any(port.every == 0 for port in ports):
-        return "its slot is taken for the whole run (every=0)"
-    if register.id in outputs and not register.consumers:
-        return "it is read from outside the plan"
-    return ""
+def _owned(plan: Plan) -> Callable[[Register], str]:
+    """A function that says why a register may share its bytes with nobody."""
+    ports = [port for actor in plan.actors for port in actor.ports]
+    keeping = {port.register for port in ports if port.mode == "keep"}
+    for_the_run = {port.register for port in ports if port.every == 0}
+    outputs = {row for _, row in plan.outputs}
+
+    def owned(register: Register) -> str:
+        if register.region == "state":
+            return "state is never shared"
+        if register.initial:
+            return f"it holds {register.initial} initial tokens from step to step"
+        if register.producer < 0:
+            return "no act writes it, so its bytes are never known to be free"
+        if register.id in keeping:
+            return "it keeps its content (mode keep)"
+        if register.id in for_the_run:
+            return "its slot is taken for the whole run (every=0)"
+        if register.id in outputs and not register.consumers:
+            return "it is read from outside the plan"
+        return ""
+
+    return owned
 
 
 def _extents(totals: dict[str, int], places: dict[str, list[Block]], region: str) -> dict[str, int]:

@@ -81,7 +81,7 @@ def _turns(graph: ActGraph, sharing: list[Block], needed: Needed) -> None:
 def _windows(graph: ActGraph, block: Block) -> list[_Window]:
     register = graph.plan.registers[block.register]
     producer = graph.plan.actors[register.producer]
-    k = _every(producer, register)
+    k = graph.everys[producer.id, register.id]
     users = [graph.plan.actors[row] for row in register.consumers] or [producer]
     return [
         _Window(block, graph.bases[producer.id] + j * k, tuple(_last(graph, user, register, j) for user in users))
@@ -90,11 +90,7 @@ def _windows(graph: ActGraph, block: Block) -> list[_Window]:
 
 
 def _last(graph: ActGraph, user: ActorSpec, register: Register, turn: int) -> int:
-    return graph.bases[user.id] + (turn + 1) * _every(user, register) - 1
-
-
-def _every(actor: ActorSpec, register: Register) -> int:
-    return next(p.every for p in actor.ports if p.register == register.id)
+    return graph.bases[user.id] + (turn + 1) * graph.everys[user.id, register.id] - 1
 
 
 # ---------------------------------------------------------------- proof of the order

@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
         (
             "oflow simulate plan.json steps=5", "oflow simulate schedule.csv -o timeline.svg",
             "oflow simulate examples/digits.py layout=pipeline -o trace.json",
+            "oflow simulate examples/digits.py --machine measured --measure",
         ),
     ),
     "view": (
@@ -51,10 +52,13 @@ COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
         train, "run a program over the batches of its file, then its evaluate",
         ("oflow train examples/digits.py", "oflow train examples/digits.py layout=pipeline epochs=10 --save checkpoint"),
     ),
-    "bench": (bench, "time steps of a program", ("oflow bench examples/digits.py layout=tensor --steps 200",)),
+    "bench": (
+        bench, "time steps of a program, or this machine, which plans can then be predicted for",
+        ("oflow bench examples/digits.py layout=tensor --steps 200", "oflow bench machine", "oflow bench machine -o machine.json"),
+    ),
 }  # fmt: skip
 
-FILE_HELP = "a .py file that defines build(**options) -> of.Program, a .json plan, or a .csv schedule"
+FILE_HELP = "a .py file that defines build(**options) -> of.Program, a .json or .safetensors plan, or a .csv schedule"
 
 
 def parser() -> ArgumentParser:
@@ -82,10 +86,16 @@ def _add_flags(name: str, made: ArgumentParser) -> None:
     if name in ("simulate", "view"):
         made.add_argument("-o", "--output", metavar="OUT", help="write to this file; its suffix chooses the form")
         made.add_argument("--steps", type=int, default=3, help="steps to simulate (default 3)")
+    if name == "simulate":
+        made.add_argument("--machine", metavar="NAME", help="predict for a preset or a machine file; default: the plan's machine")
+        made.add_argument("--workers", type=_positive, metavar="W", help="cores that the devices share (default: the machine's)")
+        made.add_argument("--measure", action="store_true", help="run the program too, and compare its step with the prediction")
     if name == "train":
         made.add_argument("--save", metavar="FOLDER", help="write a checkpoint at the end")
     if name == "bench":
         made.add_argument("--steps", type=_positive, default=50, help="steps to time (default 50)")
+        made.add_argument("-o", "--output", metavar="OUT", help="bench machine: write to this file instead of this machine's own")
+        made.add_argument("--seconds", type=float, default=45.0, help="bench machine: about how long (default 45)")
         made.add_argument("--warm-up", type=_positive, default=5, help="steps before them (default 5)")
 
 

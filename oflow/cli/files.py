@@ -1,4 +1,4 @@
-"""What a command is given: a ``.py`` program, a ``.json`` plan or a ``.csv`` schedule, and key=value options."""
+"""What a command is given: a ``.py`` program, a ``.json`` or ``.safetensors`` plan or a ``.csv`` schedule, and key=value options."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from oflow.backends.compiled import from_arrays
 from oflow.check import load
 from oflow.cli.pipeline import schedule_plan
 from oflow.graph import Graph
@@ -56,8 +57,8 @@ class Given:
 def opened(path: str, options: Options) -> Iterator[Given]:
     """Load FILE; its folder is on sys.path meanwhile. A program is closed at the end."""
     file = Path(path)
-    if file.suffix not in (".py", ".json", ".csv"):
-        raise UsageError(f"{path}: a FILE is a .py program, a .json plan or a .csv schedule")
+    if file.suffix not in (".py", ".json", ".safetensors", ".csv"):
+        raise UsageError(f"{path}: a FILE is a .py program, a .json or .safetensors plan or a .csv schedule")
     if not file.is_file():
         raise UsageError(f"there is no file {path}")
     if file.suffix == ".py":
@@ -66,6 +67,9 @@ def opened(path: str, options: Options) -> Iterator[Given]:
     elif file.suffix == ".json":
         check_known(options, (), str(file))
         yield Given(file, load(file.read_bytes()), options)
+    elif file.suffix == ".safetensors":
+        check_known(options, (), str(file))
+        yield Given(file, from_arrays(file), options)
     else:
         yield _schedule(file, options)
 

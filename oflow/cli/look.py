@@ -14,11 +14,15 @@ from oflow.actors import simulate as run_simulator
 from oflow.check import Proof
 from oflow.check import check as prove
 from oflow.cli.files import Given, Options, UsageError, opened
+from oflow.cli.machine import machine_of
+from oflow.cli.train import Measured, measured_step
 from oflow.errors import PlanError
 from oflow.graph import Graph
 from oflow.plan import Plan, Trace
 from oflow.view.style import seconds_text
 
+DISTURBED = 0.03
+"""Share of waiting for a core from which a measurement is not to be trusted."""
 SHOWN = ("plan", "graph", "timeline", "memory", "schedule")
 
 
@@ -72,11 +76,21 @@ def simulate(args: Namespace, words: list[str], options: Options) -> None:
     _no_words("simulate", words)
     steps, options = _steps(args, options)
     with opened(args.file, options) as given:
-        trace = run_simulator(given.plan, steps=steps)
+        machine = machine_of(args.machine, given.plan)
+        workers = args.workers or machine.workers or None
+        trace = run_simulator(given.plan, machine, steps=steps, workers=workers)
         if args.output:
             _write(args.output, picture(given, "timeline", Path(args.output).suffix, trace))
-        facts = trace_facts(trace, given.plan)
+        facts = trace_facts(trace, given.plan) | {"machine": machine.name, "workers": workers}
+        if args.measure:
+            facts |= _compared(facts, measured_step(given))
         print(json.dumps(facts) if args.json else _trace_text(facts))
+
+
+def _compared(facts: dict[str, Any], measured: Measured) -> dict[str, Any]:
+    """The measured step beside the predicted one; the error is that of the prediction, relative to the measurement."""
+    predicted = facts["period_seconds"] or facts["first_step_seconds"]
+    return {"measured_seconds": measured.seconds, "error": predicted / measured.seconds - 1.0, "waited": measured.waited}
 
 
 def _steps(args: Namespace, options: Options) -> tuple[int, Options]:
@@ -113,7 +127,12 @@ def _trace_text(facts: dict[str, Any]) -> str:
     lines = [f"{facts['source']}: {facts['steps']} steps, {facts['acts']} acts in {seconds_text(facts['seconds'])}"]
     lines.append(f"first step: {seconds_text(facts['first_step_seconds'])}")
     if facts["period_seconds"] is not None:
-        lines.append(f"period: {seconds_text(facts['period_seconds'])} a step")
+        workers = f", {facts['workers']} workers" if facts["workers"] else ""
+        lines.append(f"period: {seconds_text(facts['period_seconds'])} a step, predicted for machine {facts['machine']}{workers}")
+    if "measured_seconds" in facts:
+        lines.append(f"measured: {seconds_text(facts['measured_seconds'])} a step; the prediction is off by {facts['error']:+.1%}")
+        if facts["waited"] > DISTURBED:
+            lines.append(f"but others are at work: threads waited {facts['waited']:.0%} of that time for a core")
     lines += [f"bubble {device}: {share:.1%}" for device, share in facts["bubble"].items()]
     lines += [f"stream {stream}: busy {share:.1%}" for stream, share in facts["busy"].items()]
     return "\n".join(lines)

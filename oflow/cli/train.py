@@ -11,17 +11,22 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from oflow.cli.files import Given, Options, UsageError, named, opened
+from oflow.cli.machine import bench_machine
 from oflow.errors import NotFiniteError, OflowError
 from oflow.view.style import seconds_text
 
 Report = Callable[[int, float], None]
+ROUND, FEWEST_STEPS = 0.01, 8
+"""Seconds of a round of steps that is timed for a comparison; the steps of one at least, because the first fill a pipeline."""
 
 
 def train(args: Namespace, words: list[str], options: Options) -> None:
@@ -148,12 +153,13 @@ def _plain(value: Any) -> Any:
 
 def bench(args: Namespace, words: list[str], options: Options) -> None:
     """Time N steps on a few batches of the file, read beforehand; print the median step and acts per second."""
+    if args.file == "machine":
+        bench_machine(args, words, options)
+        return
     if words:
         raise UsageError(f"bench does not know what {words[0]!r} means; options are key=value")
     with opened(args.file, options) as given:
-        few = list(itertools.islice(_batches(given), 8))
-        if not few:
-            raise UsageError(f"{given.path}: batches(...) has none")
+        few = _few(given)
         feed = itertools.islice(itertools.cycle(few), args.warm_up + args.steps)
         times = [time.perf_counter() for _ in given.program.stream(feed)]
         laps = [stop - start for start, stop in itertools.pairwise(times)][max(0, args.warm_up - 1) :]
@@ -164,3 +170,49 @@ def bench(args: Namespace, words: list[str], options: Options) -> None:
         else:
             print(f"{len(laps)} steps: median {seconds_text(median)}, best {seconds_text(min(laps))} a step")
             print(f"{acts} acts a step, {acts / median:,.0f} acts a second")
+
+
+def _few(given: Given) -> list[Any]:
+    """A few batches of the file."""
+    few = list(itertools.islice(_batches(given), 8))
+    if not few:
+        raise UsageError(f"{given.path}: batches(...) has none")
+    return few
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Seconds of a step, and the share of the time in which a thread of this process waited for a core that others had."""
+
+    seconds: float
+    waited: float
+
+
+def measured_step(given: Given, seconds: float = 3.0) -> Measured:
+    """The step of the running program: the median of the quietest quarter of many short rounds of steps, which overlap."""
+    few = _few(given)
+
+    def lap(steps: int) -> Measured:
+        start, before = time.perf_counter(), waited_seconds()
+        for _ in given.program.stream(itertools.islice(itertools.cycle(few), steps)):
+            pass
+        took = time.perf_counter() - start
+        return Measured(took / steps, (waited_seconds() - before) / took)
+
+    first = min(lap(len(few)).seconds for _ in range(3))
+    steps = max(FEWEST_STEPS, int(ROUND / first))
+    laps = [lap(steps)]
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(laps) < 5:
+        laps.append(lap(steps))
+    quiet = sorted(laps, key=lambda one: one.waited)[: -(-len(laps) // 4)]
+    return Measured(statistics.median(one.seconds for one in quiet), statistics.mean(one.waited for one in quiet))
+
+
+def waited_seconds() -> float:
+    """Seconds for which threads of this process were ready to run and had no core; 0 where the system does not tell."""
+    found = 0
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError, ValueError, IndexError):  # the thread may have ended
+            found += int(path.read_text().split()[1])
+    return found * 1e-9

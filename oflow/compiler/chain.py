@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from oflow.compiler.options import Options
 from oflow.compiler.packing import pack
-from oflow.machine import Cost
+from oflow.machine import Cost, total
 from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, Scratch, aligned
 from oflow.types import TensorType
 
@@ -34,18 +34,20 @@ def chain(plan: Plan, options: Options) -> Plan:
 # ---------------------------------------------------------------- which actors belong together
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Group:
-    """A chain that grows: its members (template numbers) and, as bit sets of chain numbers, all chains it depends on."""
+    """A chain that grows: its members (template numbers), all chains it depends on (a bit set of chain numbers, its own
+    included) and those that depend on it directly."""
 
     number: int
     members: list[int] = field(default_factory=list)
     before: int = 0
+    after: dict[int, _Group] = field(default_factory=dict)
     closed: bool = False
 
 
 def _groups(plan: Plan) -> list[list[int]]:
-    made_by = _writers(plan)
+    made_by = {register: number for register, (number, port) in plan.writers.items() if port.mode != "keep"}
     joins = {p.register for a in plan.actor_templates for p in a.ports if p.direction == "out" and p.every > 1}
     cut = _read_elsewhere(plan)
     groups: list[_Group] = []
@@ -69,16 +71,10 @@ def _groups(plan: Plan) -> list[list[int]]:
         for port in actor.ports:
             if port.direction == "in":
                 readers.setdefault(port.register, []).append(group)
-        _depend(groups, group, sources + earlier)
+        _depend(group, sources + earlier)
         group.closed = group.closed or number in cut
     # popcount of the ancestors is a topological order: a chain's ancestors contain all of theirs
     return [g.members for g in sorted(groups, key=lambda g: (g.before.bit_count(), g.members[0]))]
-
-
-def _writers(plan: Plan) -> dict[int, int]:
-    """Which template makes a register within a step (kept state is made by the step before)."""
-    ports = [(i, p) for i, a in enumerate(plan.actor_templates) for p in a.ports]
-    return {p.register: i for i, p in ports if p.direction == "out" and p.mode != "keep"}
 
 
 def _may_join(group: _Group, sources: list[_Group], earlier: list[_Group]) -> bool:
@@ -87,25 +83,29 @@ def _may_join(group: _Group, sources: list[_Group], earlier: list[_Group]) -> bo
     return group not in earlier and not any(s.before >> group.number & 1 for s in outside)
 
 
-def _depend(groups: list[_Group], group: _Group, sources: list[_Group]) -> None:
+def _depend(group: _Group, sources: list[_Group]) -> None:
     """Add what `sources` depend on to `group` and to every chain behind it."""
     before = group.before
     for source in sources:
         before |= source.before
-    if before != group.before:
-        for other in groups:
-            if other.before >> group.number & 1:
-                other.before |= before
+        if source is not group:
+            source.after[group.number] = group
+    behind = [group]
+    while behind:
+        found = behind.pop()
+        if before & ~found.before:
+            found.before |= before
+            behind += found.after.values()
 
 
 def _read_elsewhere(plan: Plan) -> set[int]:
     """Templates one of whose registers an actor of another stream, or another rank, reads."""
-    where = {(p.register): (i, a) for i, a in enumerate(plan.actor_templates) for p in a.ports if p.direction == "out"}
     found = set()
     for reader in plan.actor_templates:
         for port in reader.ports:
-            if port.direction == "in" and port.register in where:
-                number, maker = where[port.register]
+            if port.direction == "in" and port.register in plan.writers:
+                number = plan.writers[port.register][0]
+                maker = plan.actor_templates[number]
                 if port.peers or (reader.group, reader.stream) != (maker.group, maker.stream):
                     found.add(number)
     return found
@@ -191,7 +191,9 @@ def _calls(
 
     def bound(member: int, arg: Arg) -> Arg:
         register = actors[member].ports[arg.index].register
-        return Arg("scratch", number["value", register]) if register in inside else Arg("port", place[member, arg.index])
+        if register in inside:
+            return replace(arg, kind="scratch", index=number["value", register])
+        return replace(arg, index=place[member, arg.index])
 
     calls = []
     for at, (member, _, call) in enumerate(steps):
@@ -204,10 +206,7 @@ def _sum_costs(columns: list[tuple[Cost, ...]]) -> tuple[Cost, ...]:
     ranks = max(map(len, columns))
     totals = []
     for rank in range(ranks):
-        total = Cost()
-        for entries in columns:
-            total = total + entries[rank if len(entries) > 1 else 0]
-        totals.append(total)
+        totals.append(total(entries[rank if len(entries) > 1 else 0] for entries in columns))
     return tuple(totals)
 
 

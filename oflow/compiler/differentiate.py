@@ -5,6 +5,7 @@ Layouts are no concern here: the gradient nodes are ordinary nodes whose layouts
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from oflow import ops
@@ -29,16 +30,19 @@ def differentiate(graph: Graph, options: Options) -> Graph:
     with _at(builder, last):
         cotangents[loss] = ops.full_like(Tensor(builder, loss), 1.0)
     for node in reversed(graph.nodes):
-        g = cotangents.get(node.outs[0]) if len(node.outs) == 1 else None
+        g = tuple(cotangents.get(v) for v in node.outs)
         rule = ops.REGISTRY[node.op].gradient
-        if g is None or rule is None or node.outs[0] not in path:
+        if all(each is None for each in g) or rule is None or not path.intersection(node.outs):
             continue
         with _at(builder, node):
-            made = rule(g, Tensor(builder, node.outs[0]), *(Tensor(builder, v) for v in node.ins), **node.attributes)
+            y = tuple(Tensor(builder, v) for v in node.outs)
+            ins = (Tensor(builder, v) for v in node.ins)
+            made = rule(g[0], y[0], *ins, **node.attributes) if len(y) == 1 else rule(g, y, *ins, **node.attributes)
             for v, cotangent in zip(node.ins, made, strict=True):
                 if cotangent is not None and v in path:
                     cotangents[v] = ops.add(cotangents[v], cotangent) if v in cotangents else cotangent
-    missing = [p for p in graph.parameters if p.trainable and p.value in _ancestors(graph, loss) and p.value not in cotangents]
+    reaching = _ancestors(graph, loss)
+    missing = [p for p in graph.parameters if p.trainable and p.value in reaching and p.value not in cotangents]
     if missing:
         raise _no_gradient(graph, missing[0].value, missing[0].name)
     builder.parameters = [
@@ -47,7 +51,7 @@ def differentiate(graph: Graph, options: Options) -> Graph:
     return builder.build()
 
 
-def _at(builder: Builder, node: Node):  # type: ignore[no-untyped-def]
+def _at(builder: Builder, node: Node) -> AbstractContextManager[None]:
     return builder.at(line=node.line, stage=node.stage, placement=node.placement, phase="B")
 
 

@@ -7,16 +7,18 @@ all entries are equal the column has one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from oflow.compiler.infer_sbp import rate_of, time_type
+from oflow.compiler.fold import summands
 from oflow.compiler.options import Options
-from oflow.graph import Graph, Node
-from oflow.machine import Cost
+from oflow.compiler.views import views
+from oflow.graph import Graph, Node, rate_of, time_type
+from oflow.machine import Cost, Work
 from oflow.ops import REGISTRY
 from oflow.ops.op import Shards
 from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, RegisterTemplate, Scratch
-from oflow.sbp import HOST, Layout, Step
+from oflow.sbp import HOST, Layout, Pull, Step
 from oflow.types import Attrs, TensorType, freeze
 
 T = TypeVar("T")
@@ -26,11 +28,11 @@ def expand(graph: Graph, options: Options) -> Plan:
     made = _Expansion(graph)
     feed = made.host_actor("feed", [(v, "out") for v in graph.inputs])
     actors = [feed] if graph.inputs else []
-    actors += [made.actor(node) for node in graph.nodes]
+    actors += [made.actor(node) for node in graph.nodes if not made.views.keys() & node.outs]
     if graph.outputs:
         actors.append(made.host_actor("fetch", [(v, "in") for v in dict.fromkeys(v for _, v in graph.outputs)]))
     plan = Plan(
-        tuple(actors), tuple(made.registers), tuple(made.rank_table), options.machine, micro_batches=graph.micro_batches
+        tuple(actors), tuple(made.registers), tuple(made.groups), options.machine, micro_batches=graph.micro_batches
     )
     first = {v: plan.register_bases[row] for v, row in made.rows.items()}
     return Plan(
@@ -46,34 +48,67 @@ def column(entries: Sequence[T]) -> tuple[T, ...]:
     return (entries[0],) if all(e == entries[0] for e in entries[1:]) else tuple(entries)
 
 
+@dataclass(frozen=True, slots=True)
+class _Local:
+    """What the ranks of a computing node run: local attributes, costs (one entry, or one a rank) and the largest workspace."""
+
+    attrs: tuple[Attrs, ...]
+    costs: tuple[Cost, ...]
+    workspace: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Pulled:
+    """What the ranks of a boxing run: the peers of each in port, local attributes and costs (one entry, or one a rank)."""
+
+    peers: tuple[tuple[int, ...], ...]
+    attrs: tuple[Attrs, ...]
+    costs: tuple[Cost, ...]
+
+
 class _Expansion:
-    """The tables that grow while nodes become templates: rank groups, registers, and the register row of each value."""
+    """The tables that grow while nodes become templates: rank groups, registers, and the register row of each value.
+
+    `shards` numbers what values are on the devices, (type in time, layout): nodes that are equal up to their values, such as
+    those of repeated layers, are worked out once.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.rank_table: list[tuple[str, ...]] = []
+        self.shards: dict[tuple[TensorType, Layout], int] = {}
+        self.shard_types: list[tuple[TensorType, ...]] = []
+        self.shard_of: dict[int, int] = {}
+        self._locals: dict[tuple[object, ...], _Local] = {}
+        self._pulled: dict[tuple[object, ...], _Pulled] = {}
+        self.groups: dict[tuple[str, ...], int] = {}
         self.registers: list[RegisterTemplate] = []
         self.rows: dict[int, int] = {}
+        self.views = views(graph)
         self.state = {p.value: p for p in graph.parameters}
         self.rewritten = {p.update: p.value for p in graph.parameters if p.update is not None}
         names = {v: node for node in graph.nodes for v in node.outs}
         for v, value in graph.values.items():
-            if v in names or v in self.state or v in graph.inputs:
+            if (v in names and v not in self.views) or v in self.state or v in graph.inputs:
                 self._register(v, f"{value.name or names[v].op}.{v}" if v not in self.state else value.name)
 
     def group(self, devices: tuple[str, ...]) -> int:
-        if devices not in self.rank_table:
-            self.rank_table.append(devices)
-        return self.rank_table.index(devices)
+        return self.groups.setdefault(devices, len(self.groups))
+
+    def _shard(self, v: int) -> int:
+        """The number of what `v` is on the devices."""
+        if v not in self.shard_of:
+            kind, layout = time_type(self.graph, v), self._layout(v)
+            number = self.shard_of[v] = self.shards.setdefault((kind, layout), len(self.shards))
+            if number == len(self.shard_types):
+                ranks = range(layout.placement.size)
+                self.shard_types.append(column([TensorType(layout.shard_shape(kind.shape, i), kind.dtype) for i in ranks]))
+        return self.shard_of[v]
 
     def _register(self, v: int, name: str) -> None:
         if v in self.rewritten:
             return
         layout = self._layout(v)
-        kind = time_type(self.graph, v)
-        ranks = range(layout.placement.size)
-        types = column([TensorType(layout.shard_shape(kind.shape, i), kind.dtype) for i in ranks])
-        kept = v in self.state
+        kept, types = v in self.state, self.shard_types[self._shard(v)]
         self.rows[v] = len(self.registers)
         self.registers.append(
             RegisterTemplate(
@@ -91,7 +126,9 @@ class _Expansion:
 
     def host_actor(self, name: str, ports: list[tuple[int, str]]) -> ActorTemplate:
         bound = tuple(PortTemplate(self.rows[v], direction) for v, direction in ports)
-        return ActorTemplate(name, self.group(HOST.devices), bound, stream=name, phase="F")
+        nbytes = 2.0 * sum(time_type(self.graph, v).nbytes for v, _ in ports)
+        cost = Cost(works=(Work(name, touched=((0.0, nbytes),)),))
+        return ActorTemplate(name, self.group(HOST.devices), bound, stream=name, phase="F", costs=(cost,))
 
     def actor(self, node: Node) -> ActorTemplate:
         assert node.placement is not None
@@ -100,7 +137,7 @@ class _Expansion:
         name = f"{node.op}.{node.id}"
         return ActorTemplate(
             name, self.group(node.placement.devices), tuple(ports), (call,), scratch, node.stream, node.stage or 0, node.phase,
-            node.rate, costs=column(costs), nodes=(node.id,), line=node.line,
+            node.rate, costs=costs, nodes=(node.id,), line=node.line,
         )  # fmt: skip
 
     def _in_every(self, node: Node, v: int) -> int:
@@ -115,28 +152,41 @@ class _Expansion:
             time = self.graph.values[node.ins[0]].time
             mode = "slice" if time is not None and time.is_split else "sum"
             return PortTemplate(self.rows[v], "out", every=node.rate, mode=mode)
+        if REGISTRY[node.op].adds and node.rate > rate_of(self.graph, v):
+            return PortTemplate(self.rows[v], "out", node.rate, "sum")  # it acts for each micro-batch, its result is their sum
         return PortTemplate(self.rows[v], "out")
 
-    def _local(self, node: Node) -> tuple[list[PortTemplate], Call, list[Cost], tuple[Scratch, ...]]:
+    def _local(self, node: Node) -> tuple[list[PortTemplate], Call, tuple[Cost, ...], tuple[Scratch, ...]]:
         op = REGISTRY[node.op]
-        aliased = {node.ins[i] for i in op.inplace.values()}
         ports = [self._out_port(node, v) for v in node.outs]
-        read = [v for v in dict.fromkeys(node.ins) if v not in aliased]
-        ports += [PortTemplate(self.rows[v], "in", every=self._in_every(node, v)) for v in read]
-        place = {v: len(node.outs) + i for i, v in enumerate(read)}
+        reads = [read for i, v in enumerate(node.ins) if i not in op.inplace.values() for read in self._parts(node, i, v)]
+        bound = dict.fromkeys((self.views.get(v, v), peers) for v, peers in reads)
+        ports += [PortTemplate(self.rows[v], "in", self._in_every(node, v), peers=peers) for v, peers in bound]
+        place = {read: len(node.outs) + i for i, read in enumerate(bound)}
+        key = (node.op, node.attrs, node.placement, tuple(map(self._shard, node.ins)), tuple(map(self._shard, node.outs)))
+        local = self._locals.get(key)
+        if local is None:
+            local = self._locals[key] = self._all_ranks(node)
+        scratch = (Scratch((TensorType((local.workspace,), "uint8"),)),) if local.workspace else ()
+        call = Call(
+            node.op, tuple(Arg("port", i) for i in range(len(node.outs))),
+            tuple(Arg("port", place[self.views.get(v, v), peers], self._read_as(v)) for v, peers in reads),
+            local.attrs, workspace=0 if scratch else -1, line=node.line,
+        )  # fmt: skip
+        return ports, call, local.costs, scratch
+
+    def _read_as(self, v: int) -> tuple[TensorType, ...]:
+        return self.shard_types[self._shard(v)] if v in self.views else ()
+
+    def _all_ranks(self, node: Node) -> _Local:
+        op = REGISTRY[node.op]
         attrs, costs, workspaces = [], [], []
         for rank in range(node.placement.size if node.placement else 0):
             local, ins, outs = self._rank(node, rank)
             attrs.append(freeze(local))
-            costs.append(op.estimate(ins, outs, local))
+            costs.append(op.estimate(ins, outs, local) + self._received(node, rank))
             workspaces.append(op.workspace_nbytes(ins, outs, local))
-        scratch = (Scratch((TensorType((max(workspaces),), "uint8"),)),) if max(workspaces) else ()
-        call = Call(
-            node.op, tuple(Arg("port", i) for i in range(len(node.outs))),
-            tuple(Arg("port", place[v]) for i, v in enumerate(node.ins) if i not in op.inplace.values()),
-            column(attrs), workspace=0 if scratch else -1, line=node.line,
-        )  # fmt: skip
-        return ports, call, costs, scratch
+        return _Local(column(attrs), column(costs), max(workspaces))
 
     def _rank(self, node: Node, rank: int) -> tuple[dict[str, Any], tuple[TensorType, ...], tuple[TensorType, ...]]:
         """Local attributes and shard types of one rank (of its first micro-batch)."""
@@ -146,46 +196,66 @@ class _Expansion:
             tuple(TensorType(tuple(b - a for a, b in box), self.graph.values[v].type.dtype) for box, v in zip(side, vs, strict=True))
             for side, vs in zip(boxes, (node.ins, node.outs), strict=True)
         ]
-        return local, types[0], types[1]
+        counts = [len(self._parts(node, i, v)) for i, v in enumerate(node.ins)]
+        local |= {name: counts[i] for i, name in REGISTRY[node.op].parts.items() if name and counts[i] > 1}
+        return local, tuple(t for t, count in zip(types[0], counts, strict=True) for _ in range(count)), types[1]
 
-    def _pull(self, node: Node) -> tuple[list[PortTemplate], Call, list[Cost], tuple[Scratch, ...]]:
+    def _parts(self, node: Node, index: int, v: int) -> list[tuple[int, tuple[int, ...]]]:
+        """(value, peers) for each part of an operand: all ranks' summands where the operator adds them itself, else its own."""
+        partial = index in REGISTRY[node.op].parts and self._layout(v).is_partial
+        return [(v, peers) for peers in summands(self._layout(v))] if partial else [(v, ())]
+
+    def _received(self, node: Node, rank: int) -> Cost:
+        """What a rank reads from others, in operands that it takes in parts."""
+        moved = Cost()
+        for i, v in enumerate(node.ins):
+            kind, layout = time_type(self.graph, v), self._layout(v)
+            nbytes = TensorType(layout.shard_shape(kind.shape, rank), kind.dtype).nbytes
+            others = [peers[rank] for _, peers in self._parts(node, i, v) if peers and peers[rank] != rank]
+            moved += Cost(received=tuple((layout.placement.devices[peer], nbytes) for peer in others))
+        return moved
+
+    def _pull(self, node: Node) -> tuple[list[PortTemplate], Call, tuple[Cost, ...], tuple[Scratch, ...]]:
         """A boxing: one in port for each source that any rank reads."""
         (source,), (target,) = node.ins, node.outs
         values = self.graph.values
-        src, dst = self._layout(source), self._layout(target)
-        flat = bool(node.attributes.get("flat"))
-        kind = time_type(self.graph, target)
-        step = Step(src, dst, flat)
-        pulls = step.pulls(kind.shape)
-        sources = [tuple(dict.fromkeys(pull.source for pull in mine)) for mine in pulls]
-        sliced = values[source].time != values[target].time
-        every, mode = self._in_every(node, source), "slice" if sliced else "whole"
-        width = max(map(len, sources))
+        step = Step(self._layout(source), self._layout(target), bool(node.attributes.get("flat")))
+        key = (self._shard(source), self._shard(target), step.flat)
+        pulled = self._pulled.get(key)
+        if pulled is None:
+            pulled = self._pulled[key] = _pulled(step, time_type(self.graph, target))
+        every = self._in_every(node, source)
+        mode = "slice" if values[source].time != values[target].time else "whole"
         ports = [self._out_port(node, target)]
-        for j in range(width):
-            peers = tuple(mine[j] if j < len(mine) else -1 for mine in sources)
-            ports.append(PortTemplate(self.rows[source], "in", every, mode, self._own_or(peers, src, dst)))
-        attrs: list[Attrs] = []
-        costs = []
-        for rank, mine in enumerate(pulls):
-            moves = tuple((sources[rank].index(pull.source), pull.take, pull.put) for pull in mine)
-            attrs.append(freeze({"pulls": moves, "flat": flat, "op": step.op}))
-            costs.append(_pull_cost(step, kind, rank, dst.placement.devices[rank]))
-        call = Call(node.op, (Arg("port", 0),), tuple(Arg("port", j + 1) for j in range(width)), column(attrs), line=node.line)
-        return ports, call, costs, ()
-
-    def _own_or(self, peers: tuple[int, ...], src: Layout, dst: Layout) -> tuple[int, ...]:
-        own = src.placement.devices == dst.placement.devices and peers == tuple(range(len(peers)))
-        return () if own else peers
+        ports += [PortTemplate(self.rows[source], "in", every, mode, peers) for peers in pulled.peers]
+        ins = tuple(Arg("port", i) for i in range(1, len(ports)))
+        return ports, Call(node.op, (Arg("port", 0),), ins, pulled.attrs, line=node.line), pulled.costs, ()
 
 
-def _pull_cost(step: Step, kind: TensorType, rank: int, device: str) -> Cost:
+def _pulled(step: Step, kind: TensorType) -> _Pulled:
+    """The pulls of every rank that bring a value of this type from one layout to the other."""
+    devices, pulls = step.dst.placement.devices, step.pulls(kind.shape)
+    sources = [tuple(dict.fromkeys(pull.source for pull in mine)) for mine in pulls]
+    peers = [tuple(mine[j] if j < len(mine) else -1 for mine in sources) for j in range(max(map(len, sources)))]
+    attrs = []
+    for rank, mine in enumerate(pulls):
+        moves = tuple((sources[rank].index(pull.source), pull.take, pull.put) for pull in mine)
+        attrs.append(freeze({"pulls": moves, "flat": step.flat, "op": step.op}))
+    costs = [_pull_cost(step, kind, mine, device) for mine, device in zip(pulls, devices, strict=True)]
+    own = tuple(range(len(devices))) if step.src.placement.devices == devices else ()
+    return _Pulled(tuple(() if each == own else each for each in peers), column(attrs), column(costs))
+
+
+def _pull_cost(step: Step, kind: TensorType, pulls: Sequence[Pull], device: str) -> Cost:
+    """What one rank, on `device`, moves."""
     moved: dict[str, int] = {}
     total = 0
-    for pull in step.pulls(kind.shape)[rank]:
+    for pull in pulls:
         nbytes = pull.size * kind.itemsize
         total += nbytes
         name = step.src.placement.devices[pull.source]
         if name != device:
             moved[name] = moved.get(name, 0) + nbytes
-    return Cost(nbytes=2.0 * total, calls=1, received=tuple(moved.items()))
+    own = 2.0 * (total - sum(moved.values()))
+    work = Work("boxing", touched=((0.0, own),), rows=float(len(pulls)), itemsize=kind.itemsize)
+    return Cost(nbytes=2.0 * total, calls=1, received=tuple(moved.items()), works=(work,))

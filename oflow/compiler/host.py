@@ -6,8 +6,6 @@ hold of an output.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from oflow.compiler.insert_boxing import route_nodes
 from oflow.compiler.options import Options
 from oflow.graph import Builder, Graph, Node
@@ -18,8 +16,7 @@ WHOLE = Layout(HOST, (B,))
 
 
 def host(graph: Graph, options: Options) -> Graph:
-    builder = Builder(replace(graph, nodes=()))
-    builder._node_id = max((n.id for n in graph.nodes), default=-1) + 1
+    builder = Builder.without_nodes(graph)
     readers = graph.consumers()
     builder.inputs = [_copy_in(builder, v, readers.get(v, [])) for v in graph.inputs]
     builder.nodes += graph.nodes
@@ -39,12 +36,9 @@ def _copy_in(builder: Builder, value: int, readers: list[Node]) -> int:
     assert target.layout is not None
     source = builder.value(target.type, name=target.name, time=B, layout=WHOLE)
     rate = builder.micro_batches if target.time is not None and target.time.is_split else 1
-    builder.nodes.append(
-        Node(
-            builder._node_id, "boxing", (source.id,), (value,), freeze({"flat": False}),
-            stage=readers[0].stage if readers else None, phase="F", rate=rate,
-            placement=target.layout.placement, stream="copy_in", line=readers[0].line if readers else "",
-        )
+    builder.node(
+        "boxing", (source.id,), attrs=freeze({"flat": False}), outs=(value,),
+        stage=readers[0].stage if readers else None, phase="F", rate=rate,
+        placement=target.layout.placement, stream="copy_in", line=readers[0].line if readers else "",
     )  # fmt: skip
-    builder._node_id += 1
     return source.id

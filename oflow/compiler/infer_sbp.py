@@ -11,281 +11,213 @@ directions improve one node at a time (iterated conditional modes, Besag 1986) u
 
 What the user annotated decides where the work happens: moving bytes of an annotated parameter or input on its own devices is
 charged many times over (a slice of what is there already moves none).
+
+Equal layers pose equal questions: what a node's choices cost is worked out once for each way to run it and each surrounding
+(`_Search.costs`), and a sweep asks only nodes whose surrounding has changed.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
+from oflow.compiler.boxing_costs import Boxings
+from oflow.compiler.choices import NO_HOME, Choices, Ways
 from oflow.compiler.options import Options
-from oflow.compiler.place import target_layout
-from oflow.errors import SbpError
 from oflow.graph import Graph, Node
-from oflow.machine import Cost, Machine
+from oflow.machine import Machine
 from oflow.ops import REGISTRY
-from oflow.ops.op import Op, Shards
-from oflow.sbp import B, Box, Layout, S, Sbp, Signature, route, split_range
-from oflow.types import TensorType
 
-Types = tuple[TensorType, ...]
-Layouts = tuple[Layout, ...]
-MOVED_ANNOTATION = 1000.0
-"""Factor on the seconds of a boxing that moves bytes of an annotated value."""
 SWEEPS = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One way to run a node: the layouts it wants its operands in, those of its results, its compute seconds per step."""
-
-    ins: tuple[Layout, ...]
-    outs: tuple[Layout, ...]
-    seconds: float
+Numbers = tuple[int, ...]
+"""Layouts by number, sorted."""
 
 
 def infer_sbp(graph: Graph, options: Options) -> Graph:
     search = _Search(graph, options.machine)
-    starts = (search.plan_ahead, search.take_nearest)
-    search.adopt(min((search.improved(start) for start in starts), key=lambda found: found[0])[1])
-    values = {v: replace(value, layout=search.layouts.get(v, value.layout)) for v, value in graph.values.items()}
-    nodes = tuple(replace(node, wants=search.wants[node.id].ins) for node in graph.nodes)
+    found = min((search.improved(start) for start in (search.plan_ahead, search.take_nearest)), key=lambda one: one[0])[1]
+    layout = search.boxings.numbers.layouts
+    made = {v: layout[one] for node, (ways, pick) in zip(graph.nodes, found, strict=True)
+            for v, one in zip(node.outs, (result.made[pick] for result in ways.results), strict=True)}  # fmt: skip
+    nodes = tuple(
+        replace(node, wants=tuple(layout[wants[pick]] for wants in ways.wants))
+        for node, (ways, pick) in zip(graph.nodes, found, strict=True)
+    )
+    values = {v: replace(value, layout=made[v]) if v in made else value for v, value in graph.values.items()}
     return replace(graph, nodes=nodes, values=values)
 
 
 class _Search:
-    """The state of the sweeps: the layout of every value so far and the layouts each node wants."""
+    """The state of the sweeps: the layout of every value so far and each node's choice. Nodes go by their place in the graph."""
 
     def __init__(self, graph: Graph, machine: Machine) -> None:
         self.graph = graph
-        self.machine = machine
-        self.homes = {p.update: p.value for p in graph.parameters if p.update is not None}
-        self.layouts = {v: found for v in (*graph.inputs, *(p.value for p in graph.parameters)) if (found := graph.values[v].layout)}
-        self.wants: dict[int, Choice] = {}
-        self.consumers = graph.consumers()
-        self._routes: dict[tuple[TensorType, Layout, Layout], float] = {}
-        self._choices: dict[int, list[Choice]] = {}
+        self.boxings = Boxings(graph, machine)
+        self.choices = Choices(self.boxings)
+        number, given = self.boxings.numbers.of, (*graph.inputs, *(p.value for p in graph.parameters))
+        self.layouts = {v: number(found) for v in given if (found := graph.values[v].layout)}
+        self.reads = [tuple(dict.fromkeys(node.ins)) for node in graph.nodes]
+        self.makers = {v: i for i, node in enumerate(graph.nodes) for v in node.outs}
+        self.readers: dict[int, list[int]] = {v: [] for v in graph.values}
+        for i, read in enumerate(self.reads):
+            for v in read:
+                self.readers[v].append(i)
+        self.ways: dict[int, Ways] = {}
+        self.picks: dict[int, int] = {}
+        self.wanted: dict[int, dict[int, int]] = {}
+        """For each value how many of its readers want it in each layout."""
+        self.stale = [True] * len(graph.nodes)
+        """Nodes whose surrounding has changed since they were asked."""
+        self._costs: dict[tuple[object, ...], tuple[int, list[float]]] = {}
+        self._ahead: dict[tuple[object, ...], list[float]] = {}
 
-    def improved(self, start: Callable[[], None]) -> tuple[float, dict[int, Choice]]:
-        """Total seconds and choices after sweeps from a first choice have settled."""
-        self.wants = {}
+    def improved(self, start: Callable[[], None]) -> tuple[float, list[tuple[Ways, int]]]:
+        """Total seconds and each node's choice after sweeps from a first choice have settled."""
+        self.picks, self.wanted = {}, {v: {} for v in self.graph.values}
         start()
+        self.stale = [True] * len(self.graph.nodes)
+        places = range(len(self.graph.nodes))
         for _ in range(SWEEPS):
-            if not (self.sweep(reversed(self.graph.nodes)) + self.sweep(self.graph.nodes)):
+            if not (self.sweep(reversed(places)) + self.sweep(places)):
                 break
-        return self.total(), dict(self.wants)
-
-    def adopt(self, wants: dict[int, Choice]) -> None:
-        self.wants = wants
-        for node in self.graph.nodes:
-            self.layouts.update(zip(node.outs, wants[node.id].outs, strict=True))
+        return self.total(), [(self.ways[i], self.picks[i]) for i in places]
 
     def total(self) -> float:
         """Seconds per step of all work and all boxings; a boxing that several readers want is made once."""
-        made = {(v, want) for node in self.graph.nodes for v, want in zip(node.ins, self.wants[node.id].ins, strict=True)}
-        made |= {(v, home) for v, p in self.homes.items() if (home := self.graph.values[p].layout)}
-        moved = sum(self.boxing_seconds(v, self.layouts[v], want) for v, want in sorted(made, key=str))
-        return moved + sum(choice.seconds for choice in self.wants.values())
+        made = {(v, wants[self.picks[i]]) for i, node in enumerate(self.graph.nodes)
+                for v, wants in zip(node.ins, self.ways[i].wants, strict=True)}  # fmt: skip
+        made |= {(v, home) for v in self.choices.homes if (home := self.choices.home(v)) != NO_HOME}
+        names, moved = self.boxings.numbers.names, []
+        for v, want in made:
+            if seconds := self.boxings.row(self.boxings.kind_of[v], self.layouts[v])[want]:
+                moved.append((f"({v}, {names[want]})", seconds))
+        # added in a fixed order, so that equal graphs have equal totals to the last bit
+        return sum(seconds for _, seconds in sorted(moved)) + sum(self.ways[i].seconds[pick] for i, pick in self.picks.items())
+
+    # ------------------------------------------------------------ first choices
 
     def take_nearest(self) -> None:
         """A first choice for every node: what is cheapest given how its operands are made, looking no further."""
-        for node in self.graph.nodes:
-            if REGISTRY[node.op].lowering == "pull":
-                self._choices.pop(node.id, None)
-            best = min(self.choices(node), key=lambda c: self.cost(node, c))
-            self.wants[node.id] = best
-            self.layouts.update(zip(node.outs, best.outs, strict=True))
+        for i, node in enumerate(self.graph.nodes):
+            if _is_boxing(node):
+                self.ways[i] = self.choices.of_boxing(node, [self.boxings.numbers.layouts[self.layouts[node.ins[0]]]])
+            self._choose(i, self.costs(i)[0])
 
     def plan_ahead(self) -> None:
         """A first choice for every node, by dynamic programming over the graph as if it were a tree."""
-        least: dict[int, dict[Layout, float]] = {v: {found: 0.0} for v, found in self.layouts.items()}
-        totals: dict[int, list[float]] = {}
-        for node in self.graph.nodes:
-            if REGISTRY[node.op].lowering == "pull":
-                self._choices[node.id] = self._boxing_choices(node, list(least[node.ins[0]]))
-            totals[node.id] = [self._cost_so_far(node, choice, least) for choice in self.choices(node)]
-            for position, v in enumerate(node.outs):
+        least: dict[int, dict[int, float]] = {v: {found: 0.0} for v, found in self.layouts.items()}
+        totals = []
+        for i, node in enumerate(self.graph.nodes):
+            if _is_boxing(node):
+                self.ways[i] = self.choices.of_boxing(node, [self.boxings.numbers.layouts[h] for h in least[node.ins[0]]])
+            else:
+                self.ways[i] = self.choices.of(node)
+            totals.append(self._costs_so_far(i, least))
+            for v, result in zip(node.outs, self.ways[i].results, strict=True):
                 table = least.setdefault(v, {})
-                for choice, total in zip(self.choices(node), totals[node.id], strict=True):
-                    made = choice.outs[position]
+                for made, total in zip(result.made, totals[i], strict=True):
                     table[made] = min(total, table.get(made, total))
-        for node in reversed(self.graph.nodes):
-            options = zip(self.choices(node), totals[node.id], strict=True)
-            best = min(options, key=lambda option: option[1] + self._cost_ahead(node, option[0]))[0]
-            self.wants[node.id] = best
-            self.layouts.update(zip(node.outs, best.outs, strict=True))
+        for i in reversed(range(len(self.graph.nodes))):
+            both = [so_far + ahead for so_far, ahead in zip(totals[i], self._costs_ahead(i, self._needs(i)), strict=True)]
+            self._choose(i, both.index(min(both)))
 
-    def _cost_so_far(self, node: Node, choice: Choice, least: dict[int, dict[Layout, float]]) -> float:
-        total = choice.seconds
-        for v, want in dict(zip(node.ins, choice.ins, strict=True)).items():
-            readers = len(self.consumers[v])
-            total += min(before / readers + self.boxing_seconds(v, have, want) for have, before in least[v].items())
-        return total
+    def _costs_so_far(self, i: int, least: dict[int, dict[int, float]]) -> list[float]:
+        """By choice: the least seconds of the node and all before it, as if it were the root of a tree."""
+        totals = list(self.ways[i].seconds)
+        for v, operand in zip(self.reads[i], self.ways[i].operands, strict=True):
+            readers, row = len(self.readers[v]), self.boxings.row
+            from_each = [(before / readers, row(operand.kind, have)) for have, before in least[v].items()]
+            arrive = {want: min([before + seconds[want] for before, seconds in from_each]) for want in set(operand.last)}
+            totals = [total + arrive[want] for total, want in zip(totals, operand.last, strict=True)]
+        return totals
 
-    def _cost_ahead(self, node: Node, choice: Choice) -> float:
-        """Seconds of the boxings to what the readers, which have chosen already, want."""
-        total = 0.0
-        for v, made in zip(node.outs, choice.outs, strict=True):
-            needs = {need for other in self.consumers.get(v, ()) if (need := self._wants(other, v))}
-            home = self.graph.values[self.homes[v]].layout if v in self.homes else None
-            total += sum(self.boxing_seconds(v, made, need) for need in sorted({*needs, *([home] if home else [])}, key=str))
-        return total
+    # ------------------------------------------------------------ sweeps
 
-    def sweep(self, nodes: Iterable[Node]) -> int:
+    def sweep(self, places: Iterable[int]) -> int:
         """Give each node its best choice, all others as they are; returns how many changed."""
         changed = 0
-        for node in nodes:
-            best = min(self.choices(node), key=lambda c: self.cost(node, c))
-            old = self.wants.get(node.id)
-            if old is not None and self.cost(node, best) >= self.cost(node, old) * (1 - 1e-9):
+        for i in places:
+            if not self.stale[i]:
+                continue
+            self.stale[i] = False
+            best, costs = self.costs(i)
+            if costs[best] >= costs[self.picks[i]] * (1 - 1e-9):
                 continue
             changed += 1
-            self.wants[node.id] = best
-            self.layouts.update(zip(node.outs, best.outs, strict=True))
+            self._choose(i, best)
         return changed
 
-    def cost(self, node: Node, choice: Choice) -> float:
-        total = choice.seconds
-        for v, want in dict(zip(node.ins, choice.ins, strict=True)).items():
-            shared = any(self._wants(other, v) == want for other in self.consumers[v] if other.id != node.id)
-            total += 0.0 if shared else self.boxing_seconds(v, self.layouts[v], want)
-        return total + self._cost_ahead(node, choice)
-
-    def _wants(self, node: Node, value: int) -> Layout | None:
-        choice = self.wants.get(node.id)
-        return choice.ins[node.ins.index(value)] if choice else None
-
-    def boxing_seconds(self, value: int, have: Layout, want: Layout) -> float:
-        """Seconds per step to bring `value` from one layout to another."""
-        if have == want:
-            return 0.0
-        if _extremes(want) - _extremes(have):
-            return math.inf  # ranks without a share would hold infinity, outside the domain of many monotone operators
-        key = (time_type(self.graph, value), have, want)
-        if key not in self._routes:
-            kind, link = key[0], self.machine.link
-            steps = route(have, want).steps
-            self._routes[key] = sum(link.seconds(step.busiest_nbytes(kind.shape, kind.itemsize)) for step in steps)
-        annotated = self.graph.values[value].fixed and have.placement == want.placement
-        return self._routes[key] * (MOVED_ANNOTATION if annotated else 1.0) * rate_of(self.graph, value)
-
-    def choices(self, node: Node) -> list[Choice]:
-        if node.id not in self._choices:
-            self._choices[node.id] = self._find_choices(node)
-        return self._choices[node.id]
-
-    def _find_choices(self, node: Node) -> list[Choice]:
-        assert node.placement is not None
-        op = REGISTRY[node.op]
-        if op.lowering == "pull":
-            return self._boxing_choices(node, [self.layouts[node.ins[0]]])
-        ins = tuple(time_type(self.graph, v) for v in node.ins)
-        made = tuple(time_type(self.graph, v) for v in node.outs)
-        found = []
-        for ways in mesh_signatures(op, ins, made, time_attrs(self.graph, node), node.placement.mesh):
-            wants = tuple(Layout(node.placement, tuple(w.ins[i] for w in ways)) for i in range(len(ins)))
-            outs = tuple(Layout(node.placement, tuple(w.outs[i] for w in ways)) for i in range(len(made)))
-            mixed = any(len({s.op for s in one.sbp if s.is_partial}) > 1 for one in (*wants, *outs))
-            if not mixed and self._allowed(node, wants, outs) and not self._torn_batch(node, wants):
-                found.append(Choice(wants, outs, self._compute_seconds(node, ins, made, wants, outs)))
-        if not found:
-            raise SbpError(self._no_choice(node, ins, made), line=node.line)
+    def costs(self, i: int) -> tuple[int, list[float]]:
+        """The best choice of a node, and the seconds of each given all others' choices."""
+        haves = tuple([self.layouts[v] for v in self.reads[i]])
+        others, needs = self._others(i), self._needs(i)
+        key = (self.ways[i].number, haves, others, needs)
+        found = self._costs.get(key)
+        if found is None:
+            totals = list(self.ways[i].seconds)
+            for operand, have, shared in zip(self.ways[i].operands, haves, others, strict=True):
+                row = self.boxings.row(operand.kind, have)
+                totals = [total + (0.0 if want in shared else row[want]) for total, want in zip(totals, operand.last, strict=True)]
+            totals = [total + ahead for total, ahead in zip(totals, self._costs_ahead(i, needs), strict=True)]
+            found = self._costs[key] = totals.index(min(totals)), totals
         return found
 
-    def _boxing_choices(self, node: Node, have: list[Layout]) -> list[Choice]:
-        """A boxing takes its operand as it is. A slice in time of a whole value: not split over devices along the batch yet."""
-        target = target_layout(node)
-        if target is None:
-            have = [Layout(h.placement, tuple(B if s == S(0) else s for s in h.sbp)) for h in have]
-        return [Choice((h,), (target or h,), 0.0) for h in dict.fromkeys(have)]
+    def _costs_ahead(self, i: int, needs: tuple[Numbers, ...]) -> list[float]:
+        """By choice: seconds of the boxings to what the readers that have chosen, and the results' homes, need."""
+        key = (self.ways[i].number, needs)
+        found = self._ahead.get(key)
+        if found is None:
+            names, found = self.boxings.numbers.names, [0.0] * len(self.ways[i].seconds)
+            for result, wanted in zip(self.ways[i].results, needs, strict=True):
+                ordered = sorted({*wanted, *([] if result.home == NO_HOME else [result.home])}, key=names.__getitem__)
+                rows = [self.boxings.row(result.kind, made) for made in result.made]
+                found = [total + sum(row[need] for need in ordered) for total, row in zip(found, rows, strict=True)]
+            self._ahead[key] = found
+        return found
 
-    def _allowed(self, node: Node, wants: Layouts, outs: Layouts) -> bool:
-        """State is rewritten where it lives: in the layout of its home."""
-        for result, operand in REGISTRY[node.op].inplace.items():
-            home = self.graph.values[self.homes.get(node.outs[result], node.ins[operand])].layout
-            if outs[result] != home or wants[operand] != home:
-                return False
-        return True
+    # ------------------------------------------------------------ the surrounding of a node
 
-    def _no_choice(self, node: Node, ins: Types, made: Types) -> str:
-        mesh = node.placement.mesh if node.placement else (1,)
-        ways = mesh_signatures(REGISTRY[node.op], ins, made, time_attrs(self.graph, node), mesh)
-        return (
-            f"{node.op} of {', '.join(map(str, ins))} on {node.placement} rewrites state in place, and no signature keeps it in "
-            f"its home layout. It accepts {' · '.join(dict.fromkeys(str(w) for way in ways for w in way))}. "
-            "Annotate the state with one of these layouts"
-        )
+    def _needs(self, i: int) -> tuple[Numbers, ...]:
+        """For each result the layouts that its readers want."""
+        return tuple([tuple(sorted(self.wanted[v])) for v in self.graph.nodes[i].outs])
 
-    def _torn_batch(self, node: Node, wants: Layouts) -> bool:
-        """Micro-batches that are split over devices along the batch cannot be joined in time device by device."""
-        time = self.graph.values[node.ins[0]].time if node.ins else None
-        joins = REGISTRY[node.op].lowering == "accumulate" and time is not None and time.is_split
-        return joins and any(s == time for s in wants[0].sbp)
+    def _others(self, i: int) -> tuple[Numbers, ...]:
+        """For each operand the layouts that other readers want, which are there anyway."""
+        found = []
+        pick = self.picks.get(i)
+        for v, operand in zip(self.reads[i], self.ways[i].operands, strict=True):
+            own = operand.first[pick] if pick is not None else NO_HOME
+            found.append(tuple(sorted([want for want, count in self.wanted[v].items() if count > (want == own)])))
+        return tuple(found)
 
-    def _compute_seconds(
-        self, node: Node, ins: Types, made: Types,
-        wants: Layouts, outs: Layouts,
-    ) -> float:  # fmt: skip
-        assert node.placement is not None
-        local = tuple(TensorType(w.shard_shape(t.shape, 0), t.dtype) for t, w in zip(ins, wants, strict=True))
-        results = tuple(TensorType(w.shard_shape(t.shape, 0), t.dtype) for t, w in zip(made, outs, strict=True))
-        cost = REGISTRY[node.op].estimate(local, results, time_attrs(self.graph, node))
-        return node.rate * self.machine.seconds(Cost(cost.flops, cost.nbytes), node.placement.devices[0])
+    def _choose(self, i: int, pick: int) -> None:
+        """Take a choice, and mark the nodes whose surrounding it changes."""
+        ways, before = self.ways[i], self.picks.get(i)
+        self.picks[i] = pick
+        for v, operand in zip(self.reads[i], ways.operands, strict=True):
+            if before is not None and operand.first[before] != operand.first[pick]:
+                self._count(v, operand.first[before], -1)
+            if before is None or operand.first[before] != operand.first[pick]:
+                self._count(v, operand.first[pick], 1)
+        for v, result in zip(self.graph.nodes[i].outs, ways.results, strict=True):
+            if self.layouts.get(v) != result.made[pick]:
+                self.layouts[v] = result.made[pick]
+                for reader in self.readers[v]:
+                    self.stale[reader] = True
+        self.stale[i] = False
 
-
-def _extremes(found: Layout) -> set[str]:
-    return {s.op for s in found.sbp if s.is_partial and s.op != "sum"}
-
-
-def time_type(graph: Graph, value: int) -> TensorType:
-    """The type of one micro-batch's part of `value` (all of it where it is whole or partial in time)."""
-    found = graph.values[value]
-    if found.time is None or not found.time.is_split:
-        return found.type
-    shape = list(found.type.shape)
-    shape[found.time.axis] //= graph.micro_batches
-    return TensorType(tuple(shape), found.type.dtype)
-
-
-def rate_of(graph: Graph, value: int) -> int:
-    """How many times a step `value` is made: once, or once a micro-batch."""
-    found = graph.values[value]
-    return graph.micro_batches if found.time is not None and found.time != B else 1
+    def _count(self, value: int, want: int, change: int) -> None:
+        """One reader more or less wants `value` so. Who is the last, or the first but one, matters to the others."""
+        counts = self.wanted[value]
+        count = counts[want] = counts.get(want, 0) + change
+        if not count:
+            del counts[want]
+        if count + (change < 0) <= 2:
+            for reader in self.readers[value]:
+                self.stale[reader] = True
+            if value in self.makers:
+                self.stale[self.makers[value]] = True
 
 
-def time_attrs(graph: Graph, node: Node) -> dict[str, Any]:
-    """The attributes of `node` for one micro-batch's part of its operands and results."""
-
-    def whole(values: tuple[int, ...]) -> tuple[Box, ...]:
-        return tuple(tuple((0, n) for n in time_type(graph, v).shape) for v in values)
-
-    return REGISTRY[node.op].local_attrs(node.attributes, Shards(whole(node.ins), whole(node.outs)))
-
-
-def mesh_signatures(
-    op: Op, ins: Types, outs: Types, attrs: dict[str, Any], mesh: tuple[int, ...]
-) -> list[tuple[Signature, ...]]:
-    """One signature for each mesh axis: the product, each inner axis on the shards that the outer ones leave."""
-    found: list[tuple[Signature, ...]] = []
-    for outer in op.signatures(ins, attrs, mesh[0]):
-        if len(mesh) == 1:
-            found.append((outer,))
-            continue
-        rest = []
-        for index in (0, mesh[0] - 1):
-            parts = [tuple(_part(t, s, mesh[0], index) for t, s in zip(*side, strict=True))
-                     for side in ((ins, outer.ins), (outs, outer.outs))]  # fmt: skip
-            boxes = [tuple(tuple((0, n) for n in t.shape) for t in side) for side in parts]
-            inner = mesh_signatures(op, parts[0], parts[1], op.local_attrs(attrs, Shards(boxes[0], boxes[1])), mesh[1:])
-            rest.append(dict.fromkeys(inner))
-        found += [(outer, *ways) for ways in rest[0] if ways in rest[1]]
-    return found
-
-
-def _part(t: TensorType, sbp: Sbp, parts: int, index: int) -> TensorType:
-    if not sbp.is_split:
-        return t
-    start, stop = split_range(t.shape[sbp.axis], parts, index)
-    return TensorType((*t.shape[: sbp.axis], stop - start, *t.shape[sbp.axis + 1 :]), t.dtype)
+def _is_boxing(node: Node) -> bool:
+    return REGISTRY[node.op].lowering == "pull"

@@ -8,17 +8,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from oflow.compiler.options import Options
-from oflow.graph import Builder, Graph, Node
+from oflow.graph import Builder, Graph, Node, rate_of
 from oflow.ops import REGISTRY
-from oflow.sbp import B, Layout, route
+from oflow.sbp import Layout, route
 from oflow.types import TensorType, freeze
 
 STREAM = "comm"
 
 
 def insert_boxing(graph: Graph, options: Options) -> Graph:
-    builder = Builder(replace(graph, nodes=()))
-    builder._node_id = max((n.id for n in graph.nodes), default=-1) + 1
+    builder = Builder.without_nodes(graph)
     made: dict[tuple[int, Layout], int] = {}
     same: dict[int, int] = {}
     for node in graph.nodes:
@@ -64,23 +63,14 @@ def route_nodes(builder: Builder, value: int, want: Layout, reader: Node, stream
     steps = route(source.layout, want).steps
     for index, step in enumerate(steps):
         last = index == len(steps) - 1
-        kind = source.type if last or not step.flat else TensorType((_time_size(builder, value),), source.type.dtype)
+        # a flattened intermediate is partial or split in time like the value, so all elements are counted
+        kind = source.type if last or not step.flat else TensorType((source.type.size,), source.type.dtype)
         node = builder.node(
             "boxing", (current,), (kind,), freeze({"flat": step.flat}),
             stage=reader.stage, phase=reader.phase, line=reader.line, placement=step.dst.placement,
-            rate=_rate(builder, value), stream=stream,
+            rate=rate_of(builder, value), stream=stream,
         )  # fmt: skip
         builder.update_value(node.outs[0], time=source.time, layout=step.dst, name=source.name)
         current = node.outs[0]
         found.append(node)
     return found
-
-
-def _rate(builder: Builder, value: int) -> int:
-    time = builder.values[value].time
-    return builder.micro_batches if time is not None and time != B else 1
-
-
-def _time_size(builder: Builder, value: int) -> int:
-    """Elements of a flattened intermediate: it is partial or split in time like the value, so all of them are counted."""
-    return builder.values[value].type.size

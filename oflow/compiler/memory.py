@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from oflow.actors import simulate
-from oflow.check import check
+from oflow.check import act_graph, play, steady
 from oflow.compiler.options import Options
 from oflow.compiler.order import play_order
-from oflow.compiler.packing import Buffer, pack, peak
+from oflow.compiler.packing import Buffer, pack, peak, successions
 from oflow.compiler.schedule import COMPUTE
 from oflow.plan import ActorTemplate, Plan, PortTemplate, RegisterTemplate, aligned
 from oflow.types import TensorType
@@ -36,14 +36,21 @@ class _Life:
 def memory(plan: Plan, options: Options) -> Plan:
     """The smallest layout that costs no speed: sharing across streams where its control registers leave the period as it is
     (within 1 %), else sharing within the compute stream only, whose order implies all it needs."""
-    order = play_order(simulate(plan, options.machine, steps=1))
+    order = play_order(simulate(plan, options.machine, steps=1, events=False))
     lives = _lives(plan, order)
     one_stream = {row: life for row, life in lives.items() if life.streams == {COMPUTE}}
+    if one_stream == lives:
+        return _lay_out(plan, lives, len(order))
     within = _lay_out(plan, one_stream, len(order))
     across = _lay_out(plan, lives, len(order))
     if across.actor_templates == within.actor_templates:
         return across
-    return across if check(across).period <= check(within).period * (1 + SLOWER) else within
+    # within one stream nothing needs a control register: that costs no speed
+    return across if _period(across) <= _period(plan) * (1 + SLOWER) else within
+
+
+def _period(plan: Plan) -> float:
+    return float(steady(act_graph(plan, play(plan))).period)
 
 
 def _lay_out(plan: Plan, lives: dict[int, _Life], length: int) -> Plan:
@@ -132,17 +139,14 @@ def _buffer(plan: Plan, row: int, lives: dict[int, _Life], devices: tuple[str, .
 def _controls(
     plan: Plan, rows: list[int], buffers: list[Buffer], offsets: list[int], lives: dict[int, _Life]
 ) -> set[tuple[int, int, int]]:
-    """(reader, writer, initial tokens) for each pair of registers that share bytes, where no stream's order implies it."""
+    """(reader, writer, initial tokens) where bytes pass from one register to the next and no stream's order implies it.
+
+    Who has the bytes later waits through those between: each one's writer comes before its readers.
+    """
     needed = set()
-    placed = sorted((offsets[i], i) for i in range(len(rows)) if buffers[i][2])
-    for at, (start, i) in enumerate(placed):
-        for other, j in placed[at + 1 :]:
-            if other >= start + buffers[i][2]:
-                break
-            early, late = sorted((i, j), key=lambda k: buffers[k][0])
-            before, after = lives[rows[early]], lives[rows[late]]
-            needed |= {(reader, after.writer, 0) for reader in before.readers}
-            needed |= {(reader, before.writer, 1) for reader in after.readers}
+    for i, j, wraps in successions(buffers, offsets):
+        before, after = lives[rows[i]], lives[rows[j]]
+        needed |= {(reader, after.writer, int(wraps)) for reader in before.readers}
     return {(u, w, initial) for u, w, initial in needed if _stream(plan, u) != _stream(plan, w)}
 
 

@@ -15,6 +15,7 @@ from oflow.errors import SbpError
 from oflow.graph import Builder, Graph, Node
 from oflow.ops import REGISTRY
 from oflow.sbp import B, S, Sbp, Signature
+from oflow.types import TensorType
 
 Need = tuple[Sbp, ...]
 
@@ -43,8 +44,10 @@ class _TimeAxis:
         self.twins: dict[tuple[int, Sbp], int] = {}
         self.joined: set[int] = set()
         """Whole values that depend on all micro-batches of the step: rate-M readers of them wait for a barrier."""
-        self.builder = Builder(replace(graph, nodes=()))
-        self.builder._node_id = max((n.id for n in graph.nodes), default=-1) + 1
+        self.builder = Builder.without_nodes(graph)
+        self.producers = graph.producers()
+        self.chosen: dict[tuple[object, ...], Signature] = {}
+        """By operator, attributes, types and times: equal layers choose once."""
 
     def visit(self, node: Node) -> None:
         signature = self._choose(node)
@@ -69,6 +72,13 @@ class _TimeAxis:
         if op.lowering == "pull":
             return Signature(have, have)
         types = tuple(self.graph.values[v].type for v in node.ins)
+        key = (node.op, node.attrs, types, have)
+        if key not in self.chosen:
+            self.chosen[key] = self._best(node, types, have)
+        return self.chosen[key]
+
+    def _best(self, node: Node, types: tuple[TensorType, ...], have: Need) -> Signature:
+        op = REGISTRY[node.op]
         found = [s for s in op.signatures(types, node.attributes, self.count) if not _partial_extreme(s)]
         free = [s for s in found if s.ins == have]
         if free:
@@ -88,7 +98,7 @@ class _TimeAxis:
         return self.twins[value, want]
 
     def _convert(self, value: int, have: Sbp, want: Sbp, node: Node) -> int:
-        made_by = self.graph.producers().get(value)
+        made_by = self.producers.get(value)
         facts: dict[str, Any] = {
             "line": node.line, "stage": node.stage, "phase": node.phase, "placement": node.placement, "rate": self.count,
         }  # fmt: skip

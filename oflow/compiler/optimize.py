@@ -33,8 +33,10 @@ def optimize(graph: Graph, options: Options) -> Graph:
         step = ops.cast(counter, dtype)
         lr = _learning_rate(optimizer.lr, step)
         scale = _clip_scale(builder, weights, optimizer.clip_norm) if optimizer.clip_norm is not None else None
+        stages = _first_stages(graph)
         for weight in weights:
-            updates |= _update(builder, kept, optimizer, weight, lr, step, scale)
+            with builder.at(stage=stages.get(weight.value)):
+                updates |= _update(builder, kept, optimizer, weight, lr, step, scale)
         updates[STEP] = ops.increment(counter).id
     everything = [replace(p, gradient=None) for p in graph.parameters] + kept
     builder.parameters = [replace(p, update=updates.get(p.name, p.update)) for p in everything]
@@ -55,6 +57,15 @@ def _home(builder: Builder, p: Parameter) -> Layout:
     found = builder.values[p.value].layout
     if found is None:
         raise TraceError(f"parameter {p.name} has no home layout")
+    return found
+
+
+def _first_stages(graph: Graph) -> dict[int, int | None]:
+    """The stage of the first reader of each value."""
+    found: dict[int, int | None] = {}
+    for node in graph.nodes:
+        for v in node.ins:
+            found.setdefault(v, node.stage)
     return found
 
 
@@ -87,8 +98,7 @@ def _update(
     def of_dtype(t: Tensor | None) -> Tensor | None:
         return t if t is None or t.dtype == home.type.dtype else ops.cast(t, home.type.dtype)
 
-    stage = next((n.stage for n in builder.nodes if weight.value in n.ins), None)
-    with builder.at(stage=stage, placement=_home(builder, weight).placement):
+    with builder.at(placement=_home(builder, weight).placement):
         made = optimizer.update(  # type: ignore[attr-defined]
             tensor, Tensor(builder, weight.gradient or 0),
             name=weight.name, lr=of_dtype(lr), step=of_dtype(step), scale=of_dtype(scale), state=state,

@@ -19,5 +19,6 @@ class Options:
     schedule: str | Schedule = "1f1b"
 
 
-def options(machine: Machine | None = None, **facts: Any) -> Options:
-    return Options(machine or preset(), **facts)
+def options(machine: Machine | str | None = None, **facts: Any) -> Options:
+    """machine: a Machine, or the name of a preset ("reference" where None is given). Raises PlanError for one there is not."""
+    return Options(machine if isinstance(machine, Machine) else preset(machine or "reference"), **facts)

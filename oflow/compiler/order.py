@@ -6,21 +6,19 @@ host's streams stay free: the caller's thread decides there.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from oflow.actors import simulate
 from oflow.compiler.options import Options
 from oflow.plan import Plan, Trace
 
 
 def order(plan: Plan, options: Options) -> Plan:
-    trace = simulate(plan, options.machine, steps=1)
+    trace = simulate(plan, options.machine, steps=1, events=False)
     found: dict[str, list[int]] = {}
     for span in play_order(trace):
         stream = plan.actors[span].stream
         if stream not in plan.order and not stream.startswith("host:"):
             found.setdefault(stream, []).append(span)
-    return replace(plan, order={**plan.order, **{stream: tuple(rows) for stream, rows in sorted(found.items())}})
+    return plan.with_order({**plan.order, **{stream: tuple(rows) for stream, rows in sorted(found.items())}})
 
 
 def play_order(trace: Trace) -> list[int]:

@@ -18,13 +18,13 @@ from oflow.sbp import B, Layout, Placement
 
 def place(graph: Graph, options: Options) -> Graph:
     values = dict(graph.values)
-    state = {p.value: p for p in graph.parameters}
-    stages = _stage_placements(graph, values, set(state))
+    state = {p.value for p in graph.parameters}
+    stages = _stage_placements(graph, values, state)
     default = next((found.placement for v in graph.inputs if (found := values[v].layout)), None)
     where: dict[int, Placement] = {v: found.placement for v in graph.inputs if (found := values[v].layout)}
     nodes = []
     for node in graph.nodes:
-        placement = _placement(node, values, where, set(state), stages) or default
+        placement = _placement(node, values, where, state, stages) or default
         if placement is None:
             raise PlacementError(f"{node.op} has no operand with a placement; give one input a placement", line=node.line)
         for v in node.ins:

@@ -8,11 +8,12 @@ buffered; the rest has one slot. Order: a stage's actions as the schedule lists 
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from dataclasses import dataclass, replace
 
 from oflow.compiler.options import Options
 from oflow.compiler.schedules import named_schedule
-from oflow.plan import Action, ActorSpec, ActorTemplate, Plan, PortTemplate, Schedule
+from oflow.plan import Action, ActorTemplate, Plan, PortTemplate, Schedule
 
 COMPUTE = "compute"
 
@@ -72,50 +73,63 @@ def _priority(actor: ActorTemplate) -> int:
 def _orders(plan: Plan, rows: Schedule) -> dict[str, tuple[int, ...]]:
     """The order of each compute stream whose stages all stand in one row of the schedule."""
     depths = _depths(plan)
+    known: dict[tuple[int, ...], tuple[int, ...] | None] = {}  # ranks that run the same templates have the same order
     orders = {}
     for stream, actors in plan.streams.items():
-        stages = {plan.actors[a].stage for a in actors if plan.actors[a].phase != "update"}
-        mine = [row for row in rows.rows if stages & {action.stage for action in row}]
-        if stream.endswith(f"/{COMPUTE}") and len(mine) <= 1:
-            orders[stream] = _stream_order(plan, mine[0] if mine else (), [plan.actors[a] for a in actors], depths)
+        if stream.endswith(f"/{COMPUTE}"):
+            row_of = {plan.template_of(a): a for a in actors}
+            key = tuple(row_of)
+            if key not in known:
+                known[key] = _template_order(plan, rows, key, depths)
+            if (order := known[key]) is not None:
+                orders[stream] = tuple(row_of[number] for number in order)
     return orders
 
 
-def _stream_order(plan: Plan, row: tuple[Action, ...], actors: list[ActorSpec], depths: list[int]) -> tuple[int, ...]:
+def _template_order(plan: Plan, rows: Schedule, numbers: tuple[int, ...], depths: list[int]) -> tuple[int, ...] | None:
+    """The order of a stream that runs these templates, as their numbers; None where they stand in several rows."""
+    stages = {plan.actor_templates[n].stage for n in numbers if plan.actor_templates[n].phase != "update"}
+    mine = [row for row in rows.rows if stages & {action.stage for action in row}]
+    return _stream_order(plan, mine[0] if mine else (), numbers, depths) if len(mine) <= 1 else None
+
+
+def _stream_order(plan: Plan, row: tuple[Action, ...], numbers: tuple[int, ...], depths: list[int]) -> tuple[int, ...]:
     """Work of once a step stands before the first action that needs it; updates come last.
 
     Neighbouring actions of one phase form a run; where it has barriers (work that waits for all micro-batches), the whole run
     passes one barrier before the next.
     """
-    updates = [a for a in actors if a.phase == "update"]
-    once = [a for a in actors if a.phase != "update" and a.acts < plan.micro_batches]
-    each = [a for a in actors if a.phase != "update" and a.acts >= plan.micro_batches]
-    once.sort(key=lambda a: (depths[a.template], a.id))
+    actor = plan.actor_templates
+    updates = [n for n in numbers if actor[n].phase == "update"]
+    once = [n for n in numbers if actor[n].phase != "update" and actor[n].acts < plan.micro_batches]
+    each = [n for n in numbers if actor[n].phase != "update" and actor[n].acts >= plan.micro_batches]
+    waiting = deque(sorted(once, key=lambda n: (depths[n], n)))
     order: list[int] = []
 
     def emit_once(depth: int) -> None:
-        while once and depths[once[0].template] <= depth:
-            order.append(once.pop(0).id)
+        while waiting and depths[waiting[0]] <= depth:
+            order.append(waiting.popleft())
 
     for _, run in itertools.groupby(row, key=lambda action: action.phase):
         actions = list(run)
-        mine = [a for a in each if a.phase == actions[0].phase and a.stage in {action.stage for action in actions}]
-        for depth in sorted({depths[a.template] for a in mine}):
+        stages = {action.stage for action in actions}
+        mine: dict[tuple[int, int], list[int]] = {}
+        for n in each:
+            if actor[n].phase == actions[0].phase and actor[n].stage in stages:
+                mine.setdefault((depths[n], actor[n].stage), []).append(n)
+        for depth in sorted({depth for depth, _ in mine}):
             emit_once(depth)
             for action in actions:
-                order += [a.id for a in mine if a.stage == action.stage and depths[a.template] == depth]
+                order += mine.get((depth, action.stage), ())
     emit_once(max(depths, default=0))
-    return tuple(order + [a.id for a in updates])
+    return tuple(order + updates)
 
 
 def _depths(plan: Plan) -> list[int]:
     """How many joins over all micro-batches (out ports every > 1) lie before each template."""
-    made_by: dict[int, tuple[int, bool]] = {}
     depths: list[int] = []
     for number, actor in enumerate(plan.actor_templates):
-        before = [made_by[p.register] for p in actor.ports if p.direction == "in" and p.register in made_by]
+        sources = [plan.writers[p.register] for p in actor.ports if p.direction == "in" and p.register in plan.writers]
+        before = [(maker, out.every > 1) for maker, out in sources if out.mode != "keep" and maker < number]
         depths.append(max((depths[maker] + joins for maker, joins in before), default=0))
-        for port in actor.ports:
-            if port.direction == "out" and port.mode != "keep":
-                made_by[port.register] = (number, port.every > 1)
     return depths

@@ -112,6 +112,21 @@ class LayerNorm(Module):
         return y
 
 
+class RMSNorm(Module):
+    """x (..., d) -> x / sqrt(mean(x^2) + eps) * weight over the last axis (Zhang, Sennrich 2019)."""
+
+    weight: Any
+
+    def __init__(self, d: int, eps: float = 1e-6, dtype: object = "float32") -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = Parameter((d,), dtype, "ones")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = ops.rms_norm(x, self.weight, eps=self.eps)
+        return y
+
+
 class Conv2d(Module):
     """Images (n, in, h, w) -> (n, out, h', w'): cross-correlation with weight (out, in, kh, kw), plus a bias (out,).
 

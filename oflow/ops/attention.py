@@ -1,110 +1,254 @@
-"""Softmax under a causal mask: position i sees positions j <= i (counted from the end where there are more keys than queries)."""
+"""Causal attention as one operator: no matrix of scores is kept, neither in memory between operators nor for the gradient.
+
+The forward keeps one number a row, the logarithm of the sum of exp(scores); the gradient makes the scores again from it
+(Dao et al. 2022, FlashAttention; Dao 2023). Queries are worked on in blocks of ROWS positions, so that about half of the products
+with masked keys are left out and a block of scores stays in cache.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from oflow.ops.blocks import BLOCK_NBYTES, axis_names, row_sums
-from oflow.ops.normalize import cost_of_passes
-from oflow.ops.op import Example, Types, op
-from oflow.ops.tensor import Tensor
+from oflow.errors import ShapeError, TraceError
+from oflow.machine import PRODUCTS, Cost, Work
+from oflow.ops.blocks import BLOCK_NBYTES, carve, row_sums
+from oflow.ops.op import Attributes, Example, Types, op
+from oflow.ops.tensor import Tensor, user_line
+from oflow.types import TensorType
 
-ROWS = 32
-"""Query positions worked on at a time: the masked part right of the block is skipped."""
+ROWS = 64
+"""Query positions worked on at a time."""
+PADDING = 64
+"""Keys of a row of a block of scores are padded to a multiple of this: compiled loops over rows then have no remainder."""
 
 
-def _names(ins: Types) -> str:
-    return axis_names(len(ins[0].shape) - 2) + " t! s!"
+def query_blocks(t: int, s: int) -> Iterator[tuple[int, int, int]]:
+    """(start, stop, keys that position stop - 1 sees) of the blocks of queries that see any key, the last block first."""
+    first = max(0, t - s)
+    for stop in range(t, first, -ROWS):
+        yield max(first, stop - ROWS), stop, stop + s - t
 
 
-def _normal(*shapes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    random = np.random.default_rng(13)
+def padded(keys: int) -> int:
+    """Elements of one row of a block of scores of so many keys."""
+    return -(-keys // PADDING) * PADDING
+
+
+def heads_at_once(s: int, heads: int, itemsize: int) -> int:
+    """Heads that the NumPy kernels work on at a time."""
+    return max(1, min(heads, BLOCK_NBYTES // max(1, ROWS * padded(s) * itemsize)))
+
+
+def _checked(ins: Types) -> Types:
+    """Raises ShapeError where operands are not floats (batch, time, heads, d)."""
+    if any(not t.is_float or len(t.shape) != 4 for t in ins[:3]):
+        raise ShapeError(f"queries, keys and values must be floats (batch, time, heads, d), got {', '.join(map(str, ins[:3]))}")
+    return ins
+
+
+def _rule(ins: Types, attrs: Attributes) -> str:
+    _checked(ins)
+    return "b t! h d!, b s! h d!, b s! h e! -> b t! h e!, b h t!"
+
+
+def _grad_rule(ins: Types, attrs: Attributes) -> str:
+    q, k, v = "b t! h d!", "b s! h d!", "b s! h e!"
+    return f"b t! h e!, {q}, {k}, {v}, b t! h e!, b h t! -> {q}, {k}, {v}"
+
+
+def _operands(*shapes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
+    random = np.random.default_rng(19)
     return tuple(random.standard_normal(shape).astype("float32") for shape in shapes)
 
 
-def _causal_probabilities(*shape: int) -> np.ndarray:
-    (x,) = _normal(shape)
-    y = np.exp(x) * np.tri(shape[-2], shape[-1], shape[-1] - shape[-2], dtype="float32")
-    return np.asarray(y / np.maximum(y.sum(-1, keepdims=True), 1e-9))
+SHAPES = [
+    ((3, 5, 2, 4), (3, 5, 2, 4), (3, 5, 2, 4)),
+    ((2, 4, 3, 4), (2, 7, 3, 4), (2, 7, 3, 5)),
+    ((1, 5, 3, 2), (1, 3, 3, 2), (1, 3, 3, 2)),
+    ((1, 70, 2, 8), (1, 70, 2, 8), (1, 70, 2, 8)),
+]
+"""Shapes of queries, keys and values: as many keys as queries, more, fewer, and more than one block of queries."""
 
 
-def _blocks(out: np.ndarray, *others: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """Zero the masked part of out (matrices, t, s), and give (block, *blocks of others) of the seen columns.
-
-    A block is (some matrices, up to ROWS queries, the keys that the last of them sees).
-    """
-    matrices, t, s = out.shape
-    out[:, : max(0, t - s)] = 0
-    many = max(1, BLOCK_NBYTES // max(1, ROWS * s * out.itemsize))
-    for first in range(0, matrices, many):
-        for start in range(max(0, t - s), t, ROWS):
-            stop = min(start + ROWS, t)
-            seen = stop + s - t
-            out[first : first + many, start:stop, seen:] = 0
-            yield tuple(a[first : first + many, start:stop, :seen] for a in (out, *others))
+def _grad_example(scale: float, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Example:
+    t, s = q.shape[1], k.shape[1]
+    scores = np.where(np.tri(t, s, s - t, dtype=bool), np.einsum("bthd,bshd->bhts", q * scale, k), -np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logsumexp = np.log(np.exp(scores).sum(-1))
+        weights = np.nan_to_num(np.exp(scores - logsumexp[..., None]))
+    out = np.einsum("bhts,bshe->bthe", weights, v)
+    (g,) = _operands(out.shape)
+    return Example((g, q, k, v, out.astype("float32"), logsumexp.astype("float32")), {"scale": scale}, tolerance=1e-5)
 
 
-def _matrices(x: np.ndarray) -> np.ndarray:
-    return x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
-
-
-causal_softmax = op(
-    "causal_softmax",
-    rule=lambda ins, attrs: f"{_names(ins)} -> {_names(ins)}",
-    example=lambda: [
-        Example(_normal((3, 2, 5, 5)), {"scale": 0.5}),
-        Example(_normal((3, 4, 7))),
-        Example(_normal((2, 5, 3))),
-        Example(_normal((35, 35))),
-    ],
+causal_attention_op = op(
+    "causal_attention",
+    rule=_rule,
+    example=lambda: [Example(_operands(*shapes), {"scale": 0.5}) for shapes in SHAPES],
 )
-"""scores (..., t, s); scale=1 -> softmax of scale * scores over the positions j <= i + s - t of row i, zero elsewhere.
+"""q (b, t, h, d), k (b, s, h, d), v (b, s, h, e); scale=1 -> for each head softmax of scale q k^T over the keys j <= i + s - t of
+query i, times v (b, t, h, e); and the logarithm of the sum of exp of the scaled scores that a query sees (b, h, t).
 
-Rows that see no position (t > s) are zero.
+Queries that see no key (t > s) are zero, their logarithm -inf. Batch and heads may be split.
 """
 
-causal_softmax.cost(cost_of_passes(5.0))
+
+def _cost(first: int, products: int) -> Callable[[Types, Types, Attributes], Cost]:
+    """Cost rule: of the seen part of the scores' matrix, so many products with queries or keys and as many with values.
+
+    `first` is the place of the queries among the operands.
+    """
+
+    def rule(ins: Types, outs: Types, attrs: Attributes) -> Cost:
+        (b, t, h, d), (_, s, _, e) = ins[first].shape, ins[first + 2].shape
+        seen = sum((stop - start) * keys for start, stop, keys in query_blocks(t, s))
+        flops = float(b * h * seen) * (2 * products * (d + e) + 10)
+        nbytes, item = float(sum(x.nbytes for x in (*ins, *outs))), ins[first].itemsize
+        blocks = list(query_blocks(t, s))
+        keys = sum(count for *_, count in blocks) / max(1, len(blocks))
+        shapes = ((b * h * len(blocks), ROWS, keys, d), (b * h * len(blocks), ROWS, e, keys))
+        works = [
+            Work(kernel, shape=tuple(map(int, shape)), itemsize=item, times=float(products))
+            for kernel, shape in zip(PRODUCTS[1::-1], shapes, strict=True)
+        ]
+        softmax = (("exp", float(b * h * seen)), ("multiply", 4.0 * b * h * seen))
+        return Cost(flops, nbytes, 1, works=(*works, Work("causal_attention", ((0.0, nbytes),), (), 0.0, softmax, item)))
+
+    return rule
 
 
-@causal_softmax.kernel
-def _causal_softmax(out: np.ndarray, scores: np.ndarray, scale: float = 1.0) -> None:
-    hidden = ~np.tri(ROWS, dtype=bool)
-    for block, x in _blocks(_matrices(out), _matrices(scores)):
-        rows = block.shape[1]
-        np.multiply(x, scale, out=block)
-        np.copyto(block[:, :, -rows:], -np.inf, where=hidden[:rows, :rows])
-        block -= block.max(axis=2, keepdims=True)
-        np.exp(block, out=block)
-        block /= row_sums(block)
+causal_attention_op.cost(_cost(0, 1))
 
 
-causal_softmax_grad = op(
-    "causal_softmax_grad",
-    rule=lambda ins, attrs: f"{_names(ins)}, {_names(ins)} -> {_names(ins)}",
+def _block_nbytes(q: TensorType, s: int) -> int:
+    """Bytes of one block of scores of all heads that are worked on at once."""
+    return heads_at_once(s, q.shape[2], q.itemsize) * ROWS * padded(s) * q.itemsize
+
+
+@causal_attention_op.workspace
+def _workspace(ins: Types, outs: Types, attrs: Attributes) -> int:
+    return _block_nbytes(ins[0], ins[1].shape[1])
+
+
+# ------------------------------------------------------------ gradient
+
+causal_attention_grad = op(
+    "causal_attention_grad",
+    rule=_grad_rule,
     linear=[{0}],
-    example=lambda: [
-        Example((*_normal((3, 2, 5, 5)), _causal_probabilities(3, 2, 5, 5)), {"scale": 0.5}),
-        Example((*_normal((3, 4, 7)), _causal_probabilities(3, 4, 7))),
-        Example((*_normal((2, 5, 3)), _causal_probabilities(2, 5, 3))),
-    ],
+    example=lambda: [_grad_example(0.5, *_operands(*shapes)) for shapes in SHAPES],
 )
-"""(g, y = causal_softmax(scores); scale) -> the cotangent of scores: scale y (g - sum(g y))."""
+"""(g, q, k, v, out, logsumexp; scale=1), the last two the results of causal_attention(q, k, v) -> the cotangents of q, k, v."""
 
-causal_softmax_grad.cost(cost_of_passes(3.0))
-
-
-@causal_softmax.grad
-def _(g: Tensor, y: Tensor, scores: Tensor, **attrs: float) -> tuple[Tensor]:
-    return (causal_softmax_grad(g, y, **attrs),)
+causal_attention_grad.cost(_cost(1, 2))
 
 
-@causal_softmax_grad.kernel
-def _causal_softmax_grad(out: np.ndarray, g: np.ndarray, y: np.ndarray, scale: float = 1.0) -> None:
-    for block, cotangent, probabilities in _blocks(_matrices(out), _matrices(g), _matrices(y)):
-        np.subtract(cotangent, np.vecdot(cotangent, probabilities)[..., None], out=block)
-        block *= probabilities
-        if scale != 1.0:
-            block *= scale
+@causal_attention_grad.workspace
+def _grad_workspace(ins: Types, outs: Types, attrs: Attributes) -> int:
+    """Two blocks of scores, and what one of them adds to the cotangents of keys or values."""
+    (_, s, h, d), e = ins[2].shape, ins[3].shape[3]
+    many = heads_at_once(s, h, ins[1].itemsize)
+    return 2 * _block_nbytes(ins[1], s) + many * s * max(d, e) * ins[1].itemsize
+
+
+@causal_attention_op.grad
+def _(
+    g: tuple[Tensor, Tensor | None], y: tuple[Tensor, Tensor], q: Tensor, k: Tensor, v: Tensor, **attrs: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    if g[1] is not None:
+        raise TraceError("the second result of causal_attention, logsumexp, has no gradient", line=user_line())
+    made: tuple[Tensor, Tensor, Tensor] = causal_attention_grad(g[0], q, k, v, *y, **attrs)
+    return made
+
+
+# ------------------------------------------------------------ kernels
+
+
+def _by_head(x: np.ndarray, batch: int, positions: slice, heads: slice) -> np.ndarray:
+    """View of x (batch, time, heads, d) as matrices (heads, positions, d)."""
+    return x[batch, positions, heads].transpose(1, 0, 2)
+
+
+def _blocks(q: np.ndarray, k: np.ndarray) -> Iterator[tuple[int, slice, slice, slice]]:
+    """(batch, heads, queries, keys that one of them sees) of all blocks; of equal heads the last queries come first."""
+    b, t, h, _ = q.shape
+    s = k.shape[1]
+    many = heads_at_once(s, h, q.itemsize)
+    for batch in range(b):
+        for first in range(0, h, many):
+            for start, stop, seen in query_blocks(t, s):
+                yield batch, slice(first, min(first + many, h)), slice(start, stop), slice(0, seen)
+
+
+def _scores(block: np.ndarray, q: np.ndarray, k: np.ndarray, scale: float) -> None:
+    """block (heads, rows, keys) = scale q k^T, -inf where the key is masked."""
+    rows = block.shape[1]
+    np.matmul(q, k.transpose(0, 2, 1), out=block)
+    block *= scale
+    np.copyto(block[:, :, -rows:], -np.inf, where=~np.tri(rows, dtype=bool))
+
+
+@causal_attention_op.kernel
+def _causal_attention(
+    out: np.ndarray, logsumexp: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray, scale: float = 1.0,
+    *, workspace: np.ndarray,
+) -> None:  # fmt: skip
+    blind = max(0, q.shape[1] - k.shape[1])
+    out[:, :blind], logsumexp[:, :, :blind] = 0, -np.inf
+    for batch, heads, queries, keys in _blocks(q, k):
+        mine = _by_head(q, batch, queries, heads)
+        block = carve(workspace, 0, (*mine.shape[:2], keys.stop), q.dtype)
+        _scores(block, mine, _by_head(k, batch, keys, heads), scale)
+        largest = block.max(axis=2, keepdims=True)
+        block -= largest
+        np.exp(block, out=block)
+        total = row_sums(block)
+        result = _by_head(out, batch, queries, heads)
+        np.matmul(block, _by_head(v, batch, keys, heads), out=result)
+        result /= total
+        logsumexp[batch, heads, queries] = (largest + np.log(total))[..., 0]
+
+
+@causal_attention_grad.kernel
+def _causal_attention_grad(
+    to_q: np.ndarray, to_k: np.ndarray, to_v: np.ndarray, g: np.ndarray, q: np.ndarray, k: np.ndarray, v: np.ndarray,
+    out: np.ndarray, logsumexp: np.ndarray, scale: float = 1.0, *, workspace: np.ndarray,
+) -> None:  # fmt: skip
+    to_q[...], to_k[...], to_v[...] = 0, 0, 0
+    for batch, heads, queries, keys in _blocks(q, k):
+        theirs, mine, cotangent = (_by_head(x, batch, queries, heads) for x in (out, q, g))
+        shape = (*mine.shape[:2], keys.stop)
+        nbytes = math.prod(shape) * q.itemsize
+        weights, slopes = carve(workspace, 0, shape, q.dtype), carve(workspace, nbytes, shape, q.dtype)
+        rest = workspace[2 * nbytes :]
+        _scores(weights, mine, _by_head(k, batch, keys, heads), scale)
+        weights -= logsumexp[batch, heads, queries, None]
+        np.exp(weights, out=weights)
+        _add_product(_by_head(to_v, batch, keys, heads), weights, cotangent, rest)
+        np.matmul(cotangent, _by_head(v, batch, keys, heads).transpose(0, 2, 1), out=slopes)
+        slopes -= np.vecdot(cotangent, theirs)[..., None]
+        slopes *= weights
+        slopes *= scale
+        np.matmul(slopes, _by_head(k, batch, keys, heads), out=_by_head(to_q, batch, queries, heads))
+        _add_product(_by_head(to_k, batch, keys, heads), slopes, mine, rest)
+
+
+def _add_product(total: np.ndarray, block: np.ndarray, x: np.ndarray, workspace: np.ndarray) -> None:
+    """total (heads, keys, d) += block^T x for block (heads, rows, keys) and x (heads, rows, d)."""
+    part = carve(workspace, 0, total.shape, total.dtype)
+    total += np.matmul(block.transpose(0, 2, 1), x, out=part)
+
+
+# ------------------------------------------------------------ what users call
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
+    """q (batch, t, heads, d), k (batch, s, heads, d), v (batch, s, heads, e) -> softmax(scale q k^T) v of each head: (batch, t, heads, e).
+
+    Query i sees the keys j <= i + s - t. scale: d^-1/2 unless given.
+    """
+    made: Tensor = causal_attention_op(q, k, v, scale=q.shape[-1] ** -0.5 if scale is None else float(scale))[0]
+    return made

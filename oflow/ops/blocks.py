@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+
+from oflow.machine import Cost, Work
+from oflow.types import TensorType
 
 BLOCK_NBYTES = 256 << 10
 """Bytes of one operand that a kernel works on at a time: a few of them fit into a level-2 cache."""
@@ -77,3 +81,23 @@ def blocks(shape: tuple[int, ...], limit: int) -> Iterator[tuple[slice | int, ..
     for row in range(shape[0]):
         for rest in blocks(shape[1:], limit):
             yield (row, *rest)
+
+
+def cost_of_passes(flops: float) -> Callable[..., Cost]:
+    """Cost rule: so many flops for each element of the first operand, all operands and results touched once."""
+
+    def rule(ins: tuple[TensorType, ...], outs: tuple[TensorType, ...], attrs: object) -> Cost:
+        return Cost(flops=flops * ins[0].size, nbytes=float(sum(t.nbytes for t in (*ins, *outs))), calls=1)
+
+    return rule
+
+
+def loop_work(
+    kernel: str, space: tuple[int, ...], types: Sequence[TensorType], functions: Sequence[str]
+) -> Work:
+    """One loop nest over `space` that applies `functions` at each point; tensors smaller than it make it a loop a row."""
+    points = math.prod(space)
+    rows = points // max(1, space[-1]) if space and any(t.size != points for t in types) else 1
+    counted = tuple((name, float(points * count)) for name, count in sorted(Counter(functions).items()))
+    nbytes = float(sum(t.nbytes for t in types))
+    return Work(kernel, touched=((0.0, nbytes),), rows=float(rows), operations=counted, itemsize=max(t.itemsize for t in types))

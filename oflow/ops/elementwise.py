@@ -16,6 +16,7 @@ import numpy as np
 
 from oflow.errors import ShapeError, TraceError
 from oflow.machine import Cost
+from oflow.ops.blocks import loop_work
 from oflow.ops.expression import bind, link, numbers_of, parse_expression
 from oflow.ops.op import Attributes, Example, Op, Types
 from oflow.ops.tensor import Tensor, user_line
@@ -36,7 +37,7 @@ class Elementwise(Op):
         self.floats = floats
         parsed = parse_expression(expr)
         super().__init__(
-            name, rule=_broadcast_rule, dtype=self._result_dtype, linear=linear, monotone=monotone, exact=parsed.exact,
+            name, rule=broadcast_rule, dtype=self._result_dtype, linear=linear, monotone=monotone, exact=parsed.exact,
             example=partial(_examples, self, domain, tolerance),
         )  # fmt: skip
         self.gradients: dict[str, str | Elementwise | None] = {}
@@ -71,18 +72,19 @@ class Elementwise(Op):
             wrong = [v for _, v in numbers_of(attrs, self.operands) if v != int(v)]
             if wrong:
                 raise ShapeError(f"{wrong[0]} is not a whole number; convert the tensor with of.cast(t, 'float32')")
-        return (bind(self.expr, present, tuple(t.dtype for t in ins), numbers_of(attrs, self.operands)).dtype,)
+        return (bind(self.expr, present, tuple(t.dtype for t in ins), numbers_of(attrs, self.operands)).dtypes[0],)
 
     def _run(self, out: np.ndarray, *ins: np.ndarray, **attrs: Any) -> None:
         self._link(out, *ins, **attrs)()
 
     def _link(self, out: np.ndarray, *ins: np.ndarray, **attrs: Any) -> Callable[[], Any]:
         bound = bind(self.expr, self.present(attrs), tuple(a.dtype.name for a in ins), numbers_of(attrs, self.operands))
-        return link(bound, out, ins)
+        return link(bound, (out,), ins)
 
     def _work(self, ins: Types, outs: Types, attrs: Attributes) -> Cost:
-        flops = outs[0].size * len(parse_expression(self.expr).steps)
-        return Cost(flops=float(flops), nbytes=float(sum(t.nbytes for t in (*ins, *outs))), calls=1)
+        steps = parse_expression(self.expr).steps
+        nbytes, flops = float(sum(t.nbytes for t in (*ins, *outs))), float(outs[0].size * len(steps))
+        return Cost(flops, nbytes, 1, works=(loop_work(self.name, outs[0].shape, (*outs, *ins), [s.function for s in steps]),))
 
     def __call__(self, *operands: Tensor | float, **attrs: Any) -> Any:
         """Append a node; Python numbers become attributes."""
@@ -102,7 +104,7 @@ def _number(value: Any) -> int | float | bool:
     return value if isinstance(value, bool | int | float) else value.item()
 
 
-def _broadcast_rule(ins: Types, attrs: Attributes) -> str:
+def broadcast_rule(ins: Types, attrs: Attributes) -> str:
     """One factor an axis of the result, counted from the right; `1` where an operand is repeated."""
     ndim = max((len(t.shape) for t in ins), default=0)
     shapes = [(1,) * (ndim - len(t.shape)) + t.shape for t in ins]

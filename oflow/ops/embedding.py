@@ -119,6 +119,7 @@ embedding_grad = op(
     infer=_table,
     linear=[{1}],
     exact=True,
+    adds=True,
     example=lambda: [Example((ids, g), {"rows": len(table)}) for ids, table, g in _examples()],
 )
 """(ids (...), g (..., d); rows = v of the whole table, offset) -> (v, d): row i is the sum of g where ids == i.

@@ -2,12 +2,14 @@
 
     where(a > 0, g, 0)   ->   t0 = greater(a, 0.0);  out = where(t0, g, 0.0)
 
-The steps are what kernels are generated from: here one NumPy call a step over blocks that stay in the cache.
+Programs are several of them with names, ``u = a + b; y = u * tanh(u)``, and several results. The steps are what kernels are
+generated from: here one NumPy call a step over blocks that stay in the cache.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -28,6 +30,8 @@ _FUNCTIONS = {
     "exp": "exp", "log": "log", "sqrt": "sqrt", "tanh": "tanh", "abs": "absolute", "sign": "sign", "cos": "cos", "sin": "sin",
     "floor": "floor", "square": "square", "min": "minimum", "max": "maximum", "where": "where",
 }  # fmt: skip
+_FLOPS = {"exp": 16, "log": 16, "tanh": 16, "cos": 16, "sin": 16, "power": 32, "sqrt": 4, "true_divide": 4}
+"""About how many additions one call costs in a vectorised loop; 1 for the others."""
 _ROUNDING = {"exp", "log", "sqrt", "tanh", "cos", "sin", "true_divide", "power"}
 
 
@@ -42,10 +46,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """The operands an expression reads, in order of appearance, and its steps; the last step is the result."""
+    """The operands a program reads, in order of appearance, its steps, and the steps that are its results."""
 
     operands: tuple[str, ...]
     steps: tuple[Step, ...]
+    results: tuple[str, ...]
 
     @property
     def exact(self) -> bool:
@@ -53,50 +58,100 @@ class Expression:
         numbers = [arg for step in self.steps for arg in step.args if not isinstance(arg, str)]
         return all(n == int(n) for n in numbers) and not any(step.function in _ROUNDING for step in self.steps)
 
+    @property
+    def flops(self) -> int:
+        """Arithmetic at one point, functions counted by what they cost."""
+        return sum(_FLOPS.get(step.function, 1) for step in self.steps)
+
 
 @lru_cache(maxsize=1024)
 def parse_expression(text: str) -> Expression:
     """Parse a scalar expression; equal subexpressions become one step. Raises TraceError for syntax it does not have."""
-    steps: dict[tuple[str, tuple[str | float, ...]], Step] = {}
-    operands: dict[str, None] = {}
+    parser = _Parser()
+    return parser.finish((parser.value(ast.parse(text, mode="eval").body),))
 
-    def emit(function: str, *args: str | float) -> str | float:
+
+@lru_cache(maxsize=1024)
+def parse_program(text: str, results: tuple[str, ...]) -> Expression:
+    """Parse statements ``u = a + b; y = u * tanh(u)`` that define `results`; names that are read before a statement defines
+    them are operands. Equal subexpressions become one step, steps that no result needs are left out. Raises TraceError."""
+    parser = _Parser()
+    for statement in ast.parse(text).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                parser.names[name] = parser.value(value)
+            case _:
+                raise TraceError(f"{ast.unparse(statement)!r} is no statement of a program; write them as name = expression")
+    missing = [name for name in results if name not in parser.names]
+    if missing:
+        raise TraceError(f"the program {text!r} defines no {', '.join(missing)}")
+    return parser.finish(tuple(parser.names[name] for name in results))
+
+
+class _Parser:
+    """Collects the steps of a program; `names` are the values that statements have defined."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str | float] = {}
+        self.steps: dict[tuple[str, tuple[str | float, ...]], Step] = {}
+        self.operands: dict[str, None] = {}
+
+    def emit(self, function: str, *args: str | float) -> str | float:
         if function == "negative" and not isinstance(args[0], str):
             return -args[0]
-        step = steps.setdefault((function, args), Step(function, args, f"t{len(steps)}"))
-        return step.name
+        return self.steps.setdefault((function, args), Step(function, args, f"%{len(self.steps)}")).name
 
-    def visit(tree: ast.AST) -> str | float:
+    def value(self, tree: ast.AST) -> str | float:
         match tree:
             case ast.Constant(value=int() | float() as value):
                 return float(value)
             case ast.Name(id=name):
-                operands[name] = None
-                return name
+                if name not in self.names:
+                    self.operands[name] = None
+                return self.names.get(name, name)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-                return emit(_OPERATORS[type(op)], visit(left), visit(right))
+                return self.emit(_OPERATORS[type(op)], self.value(left), self.value(right))
             case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
-                return emit(_OPERATORS[type(op)], visit(operand))
+                return self.emit(_OPERATORS[type(op)], self.value(operand))
             case ast.BoolOp(op=op, values=[left, right]):
-                return emit(_OPERATORS[type(op)], visit(left), visit(right))
+                return self.emit(_OPERATORS[type(op)], self.value(left), self.value(right))
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
-                return emit(_OPERATORS[type(op)], visit(left), visit(right))
+                return self.emit(_OPERATORS[type(op)], self.value(left), self.value(right))
             case ast.Call(func=ast.Name(id=name), args=args) if name in _FUNCTIONS:
-                return emit(_FUNCTIONS[name], *(visit(arg) for arg in args))
+                return self.emit(_FUNCTIONS[name], *(self.value(arg) for arg in args))
         raise TraceError(f"{ast.unparse(tree)!r} is no scalar expression; there are + - * / **, comparisons, {', '.join(_FUNCTIONS)}")
 
-    result = visit(ast.parse(text, mode="eval").body)
-    if not steps:
-        steps["copy", (result,)] = Step("positive", (result,), "t0")
-    return Expression(tuple(operands), tuple(steps.values()))
+    def finish(self, values: tuple[str | float, ...]) -> Expression:
+        """The steps that `values` need; a value that is an operand or a number is copied by a step of its own."""
+        made = {step.name for step in self.steps.values()}
+        results = tuple(str(v if v in made else self.emit("positive", v)) for v in values)
+        needed = set(results)
+        for step in reversed(self.steps.values()):
+            if step.name in needed:
+                needed.update(arg for arg in step.args if isinstance(arg, str))
+        kept = tuple(step for step in self.steps.values() if step.name in needed)
+        return Expression(tuple(self.operands), kept, results)
 
 
-# ------------------------------------------------------------ running it with NumPy
+def rename(text: str, names: Mapping[str, str]) -> str:
+    """The text of an expression or of a program with other names; names that are not in `names` stay."""
+
+    class Rename(ast.NodeTransformer):
+        def visit_Name(self, node: ast.Name) -> ast.Name:
+            return ast.Name(names.get(node.id, node.id), node.ctx)
+
+        def visit_Call(self, node: ast.Call) -> ast.Call:
+            return ast.Call(node.func, [self.visit(arg) for arg in node.args], [])
+
+    return "; ".join(ast.unparse(ast.fix_missing_locations(Rename().visit(statement))) for statement in ast.parse(text).body)
+
+
+# ------------------------------------------------------------ binding it to dtypes
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
-    """A step bound to dtypes. Values are numbered: the operands, the numbers, then one a step; the last is the result."""
+class Call:
+    """A step bound to dtypes. Values are numbered: the operands, the numbers, then one a step. `slot`: its temporary."""
 
     function: str
     args: tuple[int, ...]
@@ -107,16 +162,20 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """An expression for operands of given dtypes, with numbers for the operands that are none: calls over `slots` temporaries."""
+    """A program for operands of given dtypes, with numbers for the operands that are none: calls over `slots` temporaries.
 
-    calls: tuple[_Call, ...]
+    The first `literals` of the numbers stand in the text, the others depend on attributes. `results` are numbers of values.
+    A call that is a result and may be written in place has slot -1 - (its position among the results).
+    """
+
+    operands: tuple[str, ...]
+    calls: tuple[Call, ...]
     numbers: tuple[Any, ...]
+    literals: int
+    results: tuple[int, ...]
+    dtypes: tuple[str, ...]
     slots: int
     itemsize: int
-
-    @property
-    def dtype(self) -> str:
-        return self.calls[-1].dtype
 
 
 def scalar_dtype(dtypes: Sequence[str]) -> str:
@@ -125,44 +184,90 @@ def scalar_dtype(dtypes: Sequence[str]) -> str:
 
 
 @lru_cache(maxsize=4096)
-def bind(text: str, operands: tuple[str, ...], dtypes: tuple[str, ...], numbers: tuple[tuple[str, float], ...] = ()) -> Bound:
-    """Bind an expression: operand names in the order they are passed, their dtypes, and numbers for the other names."""
-    weak = np.dtype(scalar_dtype(dtypes)).type
-    samples: dict[str | float, Any] = {name: np.ones(1, d) for name, d in zip(operands, dtypes, strict=True)}
-    constants: dict[str | float, Any] = {name: weak(value) for name, value in numbers}
-    steps = parse_expression(text).steps
-    kept: list[Step] = []
-    for step in steps:
-        constants |= {a: weak(a) for a in step.args if not isinstance(a, str)}
-        sample = _sample(step.function, [constants[a] if a in constants else samples[a] for a in step.args])
-        if all(a in constants for a in step.args) and step is not steps[-1]:
-            constants[step.name] = sample
-        else:
-            samples[step.name] = sample
-            kept.append(step)
-    number = {name: i for i, name in enumerate((*operands, *constants, *(step.name for step in kept)))}
-    slots = _slots(kept)
+def bind(
+    text: str, operands: tuple[str, ...], dtypes: tuple[str, ...], numbers: tuple[tuple[str, float], ...] = (),
+    results: tuple[str, ...] = (), buffered: tuple[bool, ...] = (),
+) -> Bound:  # fmt: skip
+    """Bind an expression, or a program where `results` are given: operand names in the order they are passed, their dtypes,
+    and numbers for the other names. A number has the dtype of what it is combined with. Results that are
+    `buffered` are worked out in a temporary, not in place."""
+    program = parse_program(text, results) if results else parse_expression(text)
+    binder = _Binder(operands, dtypes, dict(numbers))
+    for step in program.steps:
+        binder.add(step, step.name in program.results)
+    values = (*operands, *(key for key in binder.numbers if key not in binder.varying), *binder.varying, *(s.name for s in binder.kept))
+    place = {value: i for i, value in enumerate(values)}
+    slots = _slots(binder.kept, program.results, buffered or (False,) * len(program.results))
     calls = tuple(
-        _Call(s.function, tuple(number[a] for a in s.args), number[s.name], slots[s.name], samples[s.name].dtype.name) for s in kept
+        Call(s.function, tuple(place[a] for a in binder.args[s.name]), place[s.name], slots[s.name], binder.samples[s.name].dtype.name)
+        for s in binder.kept
     )
+    found = tuple(binder.numbers[v] for v in values[len(operands) : len(values) - len(calls)])
     widest = max(np.dtype(c.dtype).itemsize for c in calls)
-    return Bound(calls, tuple(constants.values()), max((c.slot for c in calls), default=-1) + 1, widest)
+    return Bound(
+        tuple(dtypes), calls, found, len(found) - len(binder.varying), tuple(place[r] for r in program.results),
+        tuple(binder.samples[r].dtype.name for r in program.results), max((c.slot for c in calls), default=-1) + 1, widest,
+    )  # fmt: skip
 
 
-def _slots(steps: Sequence[Step]) -> dict[str, int]:
-    """The temporary that each step writes (-1: the last one writes the result); free again after the last step that reads it."""
-    last_use = {arg: i for i, step in enumerate(steps) for arg in step.args}
+_Key = str | tuple[str | float, str]
+"""A value: the name of an operand or a step, or a number with its dtype."""
+
+
+class _Binder:
+    """Finds the dtype of every step, and works out the steps that read nothing but numbers."""
+
+    def __init__(self, operands: Sequence[str], dtypes: Sequence[str], constants: dict[str, Any]) -> None:
+        self.default = np.dtype(scalar_dtype(dtypes))
+        self.samples: dict[str, Any] = {name: np.ones(1, d) for name, d in zip(operands, dtypes, strict=True)}
+        self.constants = constants
+        self.numbers: dict[_Key, Any] = {}
+        self.varying: dict[_Key, None] = {}
+        self.kept: list[Step] = []
+        self.args: dict[str, tuple[_Key, ...]] = {}
+
+    def add(self, step: Step, is_result: bool) -> None:
+        known = [self.samples[a].dtype for a in step.args if isinstance(a, str) and a in self.samples]
+        dtype = next((d for d in known if d.kind != "b"), self.default)
+        if not known and not is_result:
+            self.constants[step.name] = _sample(step.function, [self.number(a, dtype) for a in step.args])
+            return
+        self.args[step.name] = tuple(self.key(a, dtype) for a in step.args)
+        values = [self.numbers[k] if k in self.numbers else self.samples[str(k)] for k in self.args[step.name]]
+        self.samples[step.name] = _sample(step.function, values)
+        self.kept.append(step)
+
+    def number(self, value: str | float, dtype: np.dtype[Any]) -> Any:
+        return dtype.type(self.constants[value] if isinstance(value, str) else value)
+
+    def key(self, value: str | float, dtype: np.dtype[Any]) -> _Key:
+        if isinstance(value, str) and value in self.samples:
+            return value
+        key = (value if isinstance(value, str) else repr(value), dtype.name)
+        self.numbers[key] = self.number(value, dtype)
+        if isinstance(value, str):
+            self.varying[key] = None
+        return key
+
+
+def _slots(steps: Sequence[Step], results: Sequence[str], buffered: Sequence[bool]) -> dict[str, int]:
+    """The temporary that each step writes, free again after the last step that reads it; results keep theirs.
+
+    A result that is not buffered is its own temporary: slot -1 - i.
+    """
+    direct = {name: -1 - i for i, name in reversed(list(enumerate(results))) if not buffered[i]}
+    last_use = {arg: i for i, step in enumerate(steps) for arg in step.args} | dict.fromkeys(results, len(steps))
     slots: dict[str, int] = {}
     free: list[int] = []
     used = 0
     for i, step in enumerate(steps):
-        if i == len(steps) - 1:
-            slots[step.name] = -1
+        if step.name in direct:
+            slots[step.name] = direct[step.name]
         elif free:
             slots[step.name] = free.pop()
         else:
             slots[step.name], used = used, used + 1
-        free += [slots[a] for a in dict.fromkeys(step.args) if isinstance(a, str) and a in slots and last_use[a] == i]
+        free += [slots[a] for a in dict.fromkeys(step.args) if isinstance(a, str) and slots.get(a, -1) >= 0 and last_use[a] == i]
     return slots
 
 
@@ -189,44 +294,78 @@ def _where(condition: np.ndarray, a: Any, b: Any, out: np.ndarray) -> None:
         np.bitwise_xor(bits, y, out=bits)
 
 
-_Loop = tuple[Callable[..., Any], tuple[int, ...], int]
-"""A function, the numbers of its arguments, the number of its result."""
+# ------------------------------------------------------------ running it with NumPy
 
 
-def link(bound: Bound, out: np.ndarray, ins: Sequence[np.ndarray]) -> Callable[[], Any]:
-    """A function that writes the expression's value into `out`; operands broadcast. Temporaries are as long as one block."""
-    first = bound.calls[0]
-    if len(bound.calls) == 1 and first.function != "where":
+def link(
+    bound: Bound, outs: Sequence[np.ndarray], ins: Sequence[np.ndarray], sums: Sequence[int] = (0,)
+) -> Callable[[], Any]:
+    """A function that writes the program's values into `outs`; operands broadcast. Temporaries are as long as one block.
+
+    `sums` tells for each result how many leading axes of the operands' common shape are summed away.
+    """
+    first, direct = bound.calls[0], not any(sums)
+    if len(bound.calls) == len(outs) == 1 and direct and first.function != "where":
         values = (*ins, *bound.numbers)
-        return partial(getattr(np, first.function), *(values[i] for i in first.args), out=out)
-    if all(a.shape == out.shape and a.flags.c_contiguous for a in ins) and out.flags.c_contiguous:
-        out, ins = out.reshape(-1), [a.reshape(-1) for a in ins]
+        return partial(getattr(np, first.function), *(values[i] for i in first.args), out=outs[0])
+    shape = outs[0].shape if direct else np.broadcast_shapes(*(a.shape for a in ins))
+    if direct and all(a.shape == shape and a.flags.c_contiguous for a in (*outs, *ins)):
+        outs, ins, shape = [a.reshape(-1) for a in outs], [a.reshape(-1) for a in ins], (math.prod(shape),)
     else:
-        ins = [np.broadcast_to(a, out.shape) for a in ins]
-    loop = tuple((_where if c.function == "where" else getattr(np, c.function), c.args, c.result) for c in bound.calls)
-    return partial(_run_blocks, bound, loop, out, ins)
+        ins = [np.broadcast_to(a, shape) for a in ins]
+    return partial(_run_blocks, bound, shape, tuple(outs), ins, tuple(sums))
 
 
-def _run_blocks(bound: Bound, loop: Sequence[_Loop], out: np.ndarray, ins: Sequence[np.ndarray]) -> None:
+def _run_blocks(bound: Bound, shape: tuple[int, ...], outs: Sequence[np.ndarray], ins: Sequence[np.ndarray], sums: tuple[int, ...]) -> None:
     limit = block_length(bound.itemsize)
-    buffers = [np.empty(min(out.size, limit) * bound.itemsize, np.uint8) for _ in range(bound.slots)]
-    shape: tuple[int, ...] | None = None
-    temporaries: list[np.ndarray] = []
-    for index in blocks(out.shape, limit):
-        result = out[index]
-        if result.shape != shape:
-            shape = result.shape
-            temporaries = [
-                buffers[c.slot][: result.size * np.dtype(c.dtype).itemsize].view(c.dtype).reshape(shape) for c in bound.calls[:-1]
-            ]
-        values = [*(a[index] for a in ins), *bound.numbers, *temporaries, result]
-        for function, args, target in loop:
-            function(*[values[i] for i in args], out=values[target])
+    buffers = [np.empty(min(math.prod(shape), limit) * bound.itemsize, np.uint8) for _ in range(bound.slots)]
+    loop = [(_function(c), c) for c in bound.calls]
+    first = len(ins) + len(bound.numbers)
+    for out, count in zip(outs, sums, strict=True):
+        if count:
+            out[...] = 0
+    for index in blocks(shape, limit):
+        # an index on a result that is summed never reaches further than the axes it has left
+        results = [out[index] if not count else None for out, count in zip(outs, sums, strict=True)]
+        part = _part_shape(shape, index)
+        values: list[Any] = [*(a[index] for a in ins), *bound.numbers]
+        for function, call in loop:
+            target = results[-1 - call.slot] if call.slot < 0 else _temporary(buffers[call.slot], part, call.dtype)
+            function(*[values[i] for i in call.args], out=target)
+            values.append(target)
+        for i, value in enumerate(bound.results):
+            if sums[i]:
+                _add_sum(outs[i], index, values[value], sums[i])
+            elif bound.calls[value - first].slot != -1 - i:
+                np.copyto(results[i], values[value])  # type: ignore[arg-type]
+
+
+def _function(call: Call) -> Callable[..., Any]:
+    return _where if call.function == "where" else getattr(np, call.function)
+
+
+def _part_shape(shape: tuple[int, ...], index: tuple[slice | int, ...]) -> tuple[int, ...]:
+    """The shape of array[index]; a slice stands last."""
+    if not index or not isinstance(index[-1], slice):
+        return shape[len(index) :]
+    return (len(range(*index[-1].indices(shape[len(index) - 1]))), *shape[len(index) :])
+
+
+def _temporary(buffer: np.ndarray, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    kind = np.dtype(dtype)
+    return buffer[: math.prod(shape) * kind.itemsize].view(kind).reshape(shape)
+
+
+def _add_sum(out: np.ndarray, index: tuple[slice | int, ...], value: np.ndarray, count: int) -> None:
+    """Add the sum over the first `count` axes of the whole; those that `index` took by number are gone from the block."""
+    gone = sum(isinstance(i, int) for i in index)
+    target = out[index[count:]] if index[count:] else out
+    target += value.sum(axis=tuple(range(max(0, count - gone))))
 
 
 def evaluate(bound: Bound, out: np.ndarray, ins: Sequence[np.ndarray]) -> None:
-    """Write the expression's value into `out`; operands broadcast."""
-    link(bound, out, ins)()
+    """Write an expression's value into `out`; operands broadcast."""
+    link(bound, (out,), ins)()
 
 
 def numbers_of(attrs: Mapping[str, Any], names: Sequence[str]) -> tuple[tuple[str, float], ...]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from oflow.errors import ShapeError
-from oflow.machine import Cost
+from oflow.machine import PRODUCTS, Cost, Work
 from oflow.ops.op import Attributes, Example, Types, op
 from oflow.ops.tensor import Tensor, user_line
 
@@ -37,7 +37,7 @@ def _examples() -> list[Example]:
     ]
 
 
-matmul_op = op("matmul", rule=lambda ins, attrs: attrs["spec"], linear=[{0}, {1}], exact=True, example=_examples)
+matmul_op = op("matmul", rule=lambda ins, attrs: attrs["spec"], linear=[{0}, {1}], exact=True, adds=True, example=_examples)
 
 
 @matmul_op.grad
@@ -48,8 +48,14 @@ def _(g: Tensor, y: Tensor, a: Tensor, b: Tensor, *, spec: str) -> list[Tensor]:
 
 @matmul_op.cost
 def _(ins: Types, outs: Types, attrs: Attributes) -> Cost:
-    sizes = matmul_op.rule(ins, attrs).sizes(t.shape for t in ins)
-    return Cost(2.0 * math.prod(sizes.values()), float(sum(t.nbytes for t in (*ins, *outs))), 1)
+    sizes, form = matmul_op.rule(ins, attrs).sizes(t.shape for t in ins), canonical(attrs["spec"])
+    left, right = ([t.shape[axis] for axis in order] for t, order in zip(ins, (form.left, form.right), strict=True))
+    rows = form.batch + form.rows
+    shape = tuple(map(math.prod, (left[: form.batch], left[form.batch : rows], right[form.batch + form.summed :], left[rows:])))
+    nbytes = float(sum(t.nbytes for t in (*ins, *outs)))
+    left_first, right_first = form.left[-1:] != (len(left) - 1,), form.right[-1:] != (len(right) - 1,)
+    work = Work(PRODUCTS[2 if left_first else int(right_first)], touched=((0.0, nbytes),), shape=shape, itemsize=outs[0].itemsize)
+    return Cost(2.0 * math.prod(sizes.values()), nbytes, 1, works=(work,))
 
 
 @matmul_op.kernel

@@ -12,14 +12,14 @@ Calling an Op on tensors appends a node. Nothing outside this room knows an oper
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from oflow.errors import KernelMissing, ShapeError, TraceError
-from oflow.machine import Cost
+from oflow.machine import ARITHMETIC, Cost, Work
 from oflow.ops.tensor import Tensor, user_line
 from oflow.sbp import Box, Rule, Signature, parse_rule, signatures
 from oflow.types import TensorType, freeze
@@ -69,6 +69,11 @@ class Op:
         exact: bool = False,
         inplace: Mapping[int, int] | None = None,
         lowering: str = "local",
+        leading: Callable[[Attributes], int] | None = None,
+        repeats: bool = False,
+        view: bool = False,
+        adds: bool = False,
+        parts: Mapping[int, str] | None = None,
         example: Callable[[], Sequence[Example]],
     ) -> None:
         if name in REGISTRY:
@@ -83,6 +88,11 @@ class Op:
         self.exact = exact
         self.inplace = dict(inplace or {})
         self.lowering = lowering
+        self._leading = leading
+        self.repeats = repeats
+        self.view = view
+        self.adds = adds
+        self.parts = dict(parts or {})
         self.example = example
         self.gradient: Callable[..., Sequence[Tensor | None]] | None = None
         self.run: Callable[..., None] | None = None
@@ -98,7 +108,10 @@ class Op:
     # ------------------------------------------------------------ declaring the parts of the block
 
     def grad(self, rule: Callable[..., Any]) -> Callable[..., Any]:
-        """Declare the gradient: ``(g, y, *operands, **attrs)`` -> a cotangent or None for each operand."""
+        """Declare the gradient: ``(g, y, *operands, **attrs)`` -> a cotangent or None for each operand.
+
+        Of an operator with several results g and y are tuples; g has None for a result that has no cotangent.
+        """
         self.gradient = rule
         return rule
 
@@ -172,15 +185,29 @@ class Op:
     def partial_groups(self, attrs: Attributes) -> tuple[tuple[frozenset[int], ...], tuple[frozenset[int], ...]]:
         return self.linear, self.monotone
 
+    def leading_sum(self, attrs: Attributes) -> int:
+        """How many leading axes of its one operand it sums away, if that is all it does; else 0."""
+        return self._leading(attrs) if self._leading else 0
+
     def local_attrs(self, attrs: Attributes, shards: Shards) -> dict[str, Any]:
         return dict(self._local(attrs, shards) if self._local else attrs)
 
     def estimate(self, ins: Types, outs: Types, attrs: Attributes) -> Cost:
-        """Cost of one call on (shard) types; by default two flops per point of a contraction, one per result element."""
+        """Cost of one call on (shard) types; by default one flop per result element. Always with at least one `Work`."""
         if self._cost is not None:
-            return self._cost(ins, outs, attrs)
-        nbytes = sum(t.nbytes for t in (*ins, *outs))
-        return Cost(flops=float(sum(t.size for t in (outs or ins))), nbytes=float(nbytes), calls=1)
+            found = self._cost(ins, outs, attrs)
+        else:
+            nbytes = sum(t.nbytes for t in (*ins, *outs))
+            found = Cost(flops=float(sum(t.size for t in (outs or ins))), nbytes=float(nbytes), calls=1)
+        return found if found.works else replace(found, works=(self._work_of(found, (*ins, *outs)),))
+
+    def _work_of(self, cost: Cost, types: Types) -> Work:
+        """The call as one walk over the rows of its largest tensor."""
+        largest = max(types, key=lambda t: t.size, default=TensorType(()))
+        rows = largest.size // max(1, largest.shape[-1] if largest.shape else 1)
+        return Work(
+            self.name, touched=((0.0, cost.nbytes),), rows=float(rows), operations=((ARITHMETIC, cost.flops),), itemsize=largest.itemsize
+        )
 
     def workspace_nbytes(self, ins: Types, outs: Types, attrs: Attributes) -> int:
         """Bytes of workspace; at least one where the operator declares any, so that empty shards get the array too."""
@@ -234,6 +261,11 @@ def op(name: str, **parts: Any) -> Op:
     reduce    operation that joins a factor which is summed away: "sum", "max", "min", or None where it may not be split
     exact     exact on integer-valued data
     inplace   {result: operand}: the result is the operand's memory, rewritten (optimizer updates)
+    leading   (attrs) -> how many leading axes of the operand are summed away and nothing else is done; 0 where it does more
+    repeats   whether the result is the operand, repeated by NumPy's broadcasting
+    view      whether the result is the operand's elements, in row-major order in another shape
+    adds      whether kernels can add the (one) result to what is in its memory
+    parts     {operand: attribute}: the operand may come as consecutive summands, added first to last; the attribute counts them
     example   () -> examples; an operator without one cannot be registered
 
     Returns the Op: call it on tensors; attach parts with @op.grad, @op.kernel, @op.cost, @op.local, @op.workspace.

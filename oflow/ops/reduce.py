@@ -30,7 +30,12 @@ def _examples(exact: bool = True) -> list[Example]:
     ]
 
 
-reduce_sum = op("sum", rule=_rule, linear=[{0}], exact=True, example=_examples)
+def _leading(attrs: Attributes) -> int:
+    axes = tuple(attrs["axes"])
+    return len(axes) if axes == tuple(range(len(axes))) and not attrs["keepdims"] else 0
+
+
+reduce_sum = op("sum", rule=_rule, linear=[{0}], exact=True, leading=_leading, adds=True, example=_examples)
 reduce_max = op("max", rule=_rule, reduce="max", exact=True, example=_examples)
 reduce_min = op("min", rule=_rule, reduce="min", exact=True, example=_examples)
 

@@ -84,7 +84,7 @@ def _reshape_infer(ins: Types, attrs: Attributes) -> list[TensorType]:
 
 
 reshape_op = op(
-    "reshape", rule=_reshape_rule, infer=_reshape_infer, linear=[{0}], monotone=[{0}], exact=True,
+    "reshape", rule=_reshape_rule, infer=_reshape_infer, linear=[{0}], monotone=[{0}], exact=True, view=True,
     example=lambda: [
         Example((_whole(6, 4, 5),), {"shape": (24, 5)}), Example((_whole(12, 5),), {"shape": (6, 2, 5)}),
         Example((_whole(4, 6),), {"shape": (4, 1, 6)}), Example((_whole(5, 6),), {"shape": (30,)}),
@@ -169,7 +169,7 @@ def _broadcast_infer(ins: Types, attrs: Attributes) -> list[TensorType]:
 
 
 broadcast_op = op(
-    "broadcast_to", rule=_broadcast_rule, infer=_broadcast_infer, linear=[{0}], monotone=[{0}], exact=True,
+    "broadcast_to", rule=_broadcast_rule, infer=_broadcast_infer, linear=[{0}], monotone=[{0}], exact=True, repeats=True,
     example=lambda: [
         Example((_whole(5),), {"shape": (4, 5)}), Example((_whole(4, 1),), {"shape": (4, 6)}), Example((_whole(),), {"shape": (5,)}),
     ],

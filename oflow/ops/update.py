@@ -1,12 +1,16 @@
 """Rewriting kept state in place: optimizer updates, the step counter, assignment; and the squares that clipping sums.
 
 Results are the memory of the operands they replace. Gradients must be whole (no partials): the step is not linear in them.
+But an update may take a whole gradient in parts: with the attribute ``gradients=k`` the operand `grad` is k consecutive operands
+of the state's type, and the gradient is their sum, added first to last, in that dtype, before the scale is applied. So where the
+ranks' partial sums lie in one memory, boxing P(sum) -> B before an update can be left out: the parts, in rank order, are handed
+to the update instead, and the result has the same bits. `sum_squares` takes its operand in parts in the same way.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,26 +23,35 @@ BLOCK = 8192
 
 
 def _elementwise(states: int, tensors: int) -> RuleMaker:
-    """Rule maker: `tensors` operands of one shape, the first `states` of them rewritten, then scalars."""
+    """Rule maker: `tensors` operands of one shape, the first `states` of them rewritten, then scalars.
+
+    The last of the tensors is the gradient: it may come in parts (see above).
+    """
 
     def rule(ins: Types, attrs: Attributes) -> str:
         names = axis_names(len(ins[0].shape))
-        scalars = len(ins) - tensors
-        return ", ".join([names] * tensors + [""] * scalars) + " -> " + ", ".join([names] * states)
+        count = tensors + _further(attrs)
+        return ", ".join([names] * count + [""] * (len(ins) - count)) + " -> " + ", ".join([names] * states)
 
     return rule
+
+
+def _further(attrs: Attributes) -> int:
+    """Operands that the gradient has beside the first."""
+    return int(attrs.get("gradients", 1)) - 1
 
 
 def _kept(states: int, tensors: int, scalars: int) -> Callable[[Types, Attributes], Types]:
     """Result types: those of the rewritten operands. Raises ShapeError where operands differ or are missing."""
 
     def infer(ins: Types, attrs: Attributes) -> Types:
-        if not scalars <= len(ins) - tensors <= scalars + 1:
-            raise ShapeError(f"takes {tensors} tensors and {scalars} scalars, then optionally the gradient's scale")
-        for t in ins[1:tensors]:
+        count = tensors + _further(attrs)
+        if count < tensors or not scalars <= len(ins) - count <= scalars + 1:
+            raise ShapeError(f"takes {count} tensors and {scalars} scalars, then optionally the gradient's scale")
+        for t in ins[1:count]:
             if t != ins[0]:
                 raise ShapeError(f"state and gradient must have one type, got {ins[0]} and {t}")
-        if any(t.shape for t in ins[tensors:]):
+        if any(t.shape for t in ins[count:]):
             raise ShapeError("learning rate, step and scale must be scalars")
         return ins[:states]
 
@@ -56,6 +69,16 @@ def _temporaries(like: np.ndarray, count: int) -> list[np.ndarray]:
     return [np.empty(min(BLOCK, like.size), like.dtype) for _ in range(count)]
 
 
+def _sum(parts: Sequence[np.ndarray], temporary: np.ndarray) -> np.ndarray:
+    """The sum of the parts of a block of the gradient, first to last."""
+    if len(parts) == 1:
+        return parts[0]
+    total: np.ndarray = np.add(parts[0], parts[1], out=temporary[: parts[0].size])
+    for part in parts[2:]:
+        total += part
+    return total
+
+
 # ------------------------------------------------------------ examples
 
 
@@ -65,14 +88,15 @@ def _state(shape: tuple[int, ...], count: int, dtype: str = "float32") -> list[n
 
 
 def _update_examples(states: int, positive: int = -1, step: bool = False, **attrs: float) -> list[Example]:
-    """Examples over several shapes, with and without the scale; operand `positive` is a second moment."""
+    """Examples over several shapes, with and without the scale and further gradients; operand `positive` is a second moment."""
     made = []
-    for i, shape in enumerate([(5, 3), (7,), (2, 3, 5), ()]):
-        tensors = _state(shape, states + 1)
+    for i, (shape, gradients) in enumerate([((5, 3), 1), ((7,), 2), ((2, 3, 5), 1), ((), 3)]):
+        tensors = _state(shape, states + gradients)
         if positive >= 0:
             tensors[positive] = np.abs(tensors[positive])
         scalars = [np.float32(0.1)] + ([np.float32(i)] if step else []) + ([np.float32(0.5)] if i % 2 else [])
-        made.append(Example((*tensors, *(np.asarray(s) for s in scalars)), dict(attrs) if i else {}, tolerance=1e-5))
+        parts = {"gradients": gradients} if gradients > 1 else {}
+        made.append(Example((*tensors, *(np.asarray(s) for s in scalars)), {**attrs, **parts} if i else {}, tolerance=1e-5))
     return made
 
 
@@ -83,18 +107,20 @@ sgd_update = op(
     rule=_elementwise(1, 2),
     infer=_kept(1, 2, 1),
     inplace={0: 0},
+    parts={1: "gradients"},
     example=lambda: _update_examples(1, weight_decay=0.1),
 )
-"""(param, grad, lr[, scale]; weight_decay=0) -> param - lr (scale grad + weight_decay param), in place."""
+"""(param, grad, lr[, scale]; weight_decay=0, gradients=1) -> param - lr (scale grad + weight_decay param), in place."""
 
 
 @sgd_update.kernel
-def _sgd(param: np.ndarray, grad: np.ndarray, lr: np.ndarray, *scale: np.ndarray, weight_decay: float = 0.0) -> None:
+def _sgd(param: np.ndarray, *others: np.ndarray, weight_decay: float = 0.0, gradients: int = 1) -> None:
+    lr, *scale = others[gradients:]
     rate, factor = float(lr), float(scale[0]) if scale else 1.0
     (temporary,) = _temporaries(param, 1)
-    for p, g in _flat_blocks(param, grad):
+    for p, *parts in _flat_blocks(param, *others[:gradients]):
         step = temporary[: p.size]
-        np.multiply(g, rate * factor, out=step)
+        np.multiply(_sum(parts, step), rate * factor, out=step)
         if weight_decay:
             p *= 1.0 - rate * weight_decay
         p -= step
@@ -105,12 +131,13 @@ momentum_update = op(
     rule=_elementwise(2, 3),
     infer=_kept(2, 3, 1),
     inplace={0: 0, 1: 1},
+    parts={2: "gradients"},
     example=lambda: [
         *_update_examples(2, momentum=0.9, weight_decay=0.1),
         *_update_examples(2, momentum=0.9, nesterov=True)[1:],
     ],
 )
-"""(param, velocity, grad, lr[, scale]; momentum=0.9, nesterov=False, weight_decay=0) -> param, velocity in place.
+"""(param, velocity, grad, lr[, scale]; momentum=0.9, nesterov=False, weight_decay=0, gradients=1) -> param, velocity in place.
 
 PyTorch's form: d = scale grad + weight_decay param; velocity = momentum velocity + d; param -= lr velocity, or with nesterov
 param -= lr (d + momentum velocity). The velocity starts at zero.
@@ -119,14 +146,15 @@ param -= lr (d + momentum velocity). The velocity starts at zero.
 
 @momentum_update.kernel
 def _momentum(
-    param: np.ndarray, velocity: np.ndarray, grad: np.ndarray, lr: np.ndarray, *scale: np.ndarray,
-    momentum: float = 0.9, nesterov: bool = False, weight_decay: float = 0.0,
+    param: np.ndarray, velocity: np.ndarray, *others: np.ndarray,
+    momentum: float = 0.9, nesterov: bool = False, weight_decay: float = 0.0, gradients: int = 1,
 ) -> None:  # fmt: skip
+    lr, *scale = others[gradients:]
     rate, factor = float(lr), float(scale[0]) if scale else 1.0
     first, second = _temporaries(param, 2)
-    for p, v, g in _flat_blocks(param, velocity, grad):
+    for p, v, *parts in _flat_blocks(param, velocity, *others[:gradients]):
         d, step = first[: p.size], second[: p.size]
-        np.multiply(g, factor, out=d)
+        np.multiply(_sum(parts, d), factor, out=d)
         if weight_decay:
             np.multiply(p, weight_decay, out=step)
             d += step
@@ -146,9 +174,10 @@ adamw_update = op(
     rule=_elementwise(3, 4),
     infer=_kept(3, 4, 2),
     inplace={0: 0, 1: 1, 2: 2},
+    parts={3: "gradients"},
     example=lambda: _update_examples(3, positive=2, step=True, beta1=0.8, beta2=0.95, eps=1e-6, weight_decay=0.1),
 )
-"""(param, m, v, grad, lr, step[, scale]; beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0) -> param, m, v in place.
+"""(param, m, v, grad, lr, step[, scale]; beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0, gradients=1) -> param, m, v in place.
 
 `step` is the number of updates done before. Decoupled weight decay (Loshchilov and Hutter 2019):
 m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; both bias-corrected with step + 1;
@@ -158,16 +187,18 @@ param = (1 - lr weight_decay) param - lr m / (sqrt(v) + eps).
 
 @adamw_update.kernel
 def _adamw(
-    param: np.ndarray, m: np.ndarray, v: np.ndarray, grad: np.ndarray, lr: np.ndarray, step: np.ndarray, *scale: np.ndarray,
-    beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0,
+    param: np.ndarray, m: np.ndarray, v: np.ndarray, *others: np.ndarray,
+    beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0, gradients: int = 1,
 ) -> None:  # fmt: skip
+    lr, step, *scale = others[gradients:]
     rate, factor, count = float(lr), float(scale[0]) if scale else 1.0, float(step) + 1.0
     root = math.sqrt(1.0 - beta2**count)
     size = -rate * root / (1.0 - beta1**count)
     floor = eps * root  # sqrt(v / root^2) + eps = (sqrt(v) + eps root) / root
     first, second = _temporaries(param, 2)
-    for p, a, b, g in _flat_blocks(param, m, v, grad):
+    for p, a, b, *parts in _flat_blocks(param, m, v, *others[:gradients]):
         x, y = first[: p.size], second[: p.size]
+        g = _sum(parts, y)
         np.multiply(g, factor * (1.0 - beta1), out=x)
         a *= beta1
         a += x
@@ -217,13 +248,20 @@ def _assign(old: np.ndarray, new: np.ndarray) -> None:
 
 sum_squares = op(
     "sum_squares",
-    rule=lambda ins, attrs: f"{axis_names(len(ins[0].shape))} -> ",
+    rule=lambda ins, attrs: ", ".join([axis_names(len(ins[0].shape))] * len(ins)) + " -> ",
+    parts={0: ""},
     exact=True,
-    example=lambda: [Example((np.arange(-7.0, 8.0, dtype="float32").reshape(5, 3),)), Example((np.arange(7.0),))],
+    example=lambda: [
+        Example((np.arange(-7.0, 8.0, dtype="float32").reshape(5, 3),)),
+        Example((np.arange(7.0),)),
+        Example((np.arange(7.0), np.arange(7.0) * 5 % 7, np.arange(7.0) * 3 % 7)),
+    ],
 )
-"""x -> the sum of its squares, a scalar; blocks are added in double precision."""
+"""(x, ...) -> the sum of the squares of x, or of the sum of the operands, a scalar; blocks are added in double precision."""
 
 
 @sum_squares.kernel
-def _sum_squares(out: np.ndarray, x: np.ndarray) -> None:
-    out[...] = sum(float(np.dot(part, part)) for (part,) in _flat_blocks(x))
+def _sum_squares(out: np.ndarray, *parts: np.ndarray) -> None:
+    (temporary,) = _temporaries(parts[0], 1)
+    blocks = (_sum(some, temporary) for some in _flat_blocks(*parts))
+    out[...] = sum(float(np.dot(x, x)) for x in blocks)

@@ -8,8 +8,8 @@ all-gather), so it moves 2T(p-1) bytes and not Tp(p-1).
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from oflow.errors import SbpError
@@ -47,10 +47,11 @@ class Step:
     def received(self, shape: tuple[int, ...], itemsize: int) -> list[int]:
         """Bytes that each consumer reads from other devices."""
         src, dst = self.src.placement.devices, self.dst.placement.devices
-        return [
-            sum(pull.size * itemsize for pull in pulls if src[pull.source] != device)
-            for device, pulls in zip(dst, self.pulls(shape), strict=True)
-        ]
+        moved = [0] * len(dst)
+        for consumer, source, region, _, _ in _regions(self.src, self.dst, self.shape(shape)):
+            if src[source] != dst[consumer]:
+                moved[consumer] += itemsize * math.prod([stop - start for start, stop in region])
+        return moved
 
     @property
     def op(self) -> str:
@@ -110,7 +111,7 @@ def _relative(region: Box, origin: Box) -> Box:
     return tuple((start - o, stop - o) for (start, stop), (o, _) in zip(region, origin, strict=True))
 
 
-def _owners(src: Layout, shape: tuple[int, ...]) -> list[list[int]]:
+def _owners(src: Layout) -> list[list[int]]:
     """Producers grouped by contribution: the members of a group hold the same elements (replicas along B axes)."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for index in range(src.placement.size):
@@ -123,47 +124,55 @@ def _owners(src: Layout, shape: tuple[int, ...]) -> list[list[int]]:
 def _replica(owners: list[int], src: Layout, device: str, consumer: int) -> int:
     """Which replica a consumer reads: its own device's if there is one, else spread over the replicas."""
     names = src.placement.devices
-    local = [i for i in owners if names[i] == device]
-    return local[0] if local else owners[consumer % len(owners)]
+    return next((i for i in owners if names[i] == device), owners[consumer % len(owners)])
 
 
-def _takes_part(owners: list[int], number: int, src: Layout, dst: Layout, consumer: int) -> bool:
-    """Whether this consumer receives contribution `number`: along P axes of `dst` exactly one of its siblings does.
+def _receivers(owners: list[int], number: int, src: Layout, dst: Layout) -> Callable[[int], bool]:
+    """A function that says whether a consumer receives contribution `number`: along P axes of `dst` exactly one sibling does.
 
     The siblings that hold the contribution on their own devices win, so B -> P and S -> P move nothing on the same devices.
     Replicas along B axes decide alike, so that they stay equal.
     """
-    if not dst.is_partial:
-        return True
-    at = dst.placement.coordinates(consumer)
-    pairs = list(zip(dst.sbp, dst.placement.mesh, at, strict=True))
-    replicas = [range(n) if s.kind == "B" else (c,) for s, n, c in pairs]
+    names, coordinates = dst.placement.devices, dst.placement.coordinates
     held = {src.placement.devices[i] for i in owners}
-    combos = list(itertools.product(*(range(n) if s.is_partial else (c,) for s, n, c in pairs)))
+    split = [axis for axis, s in enumerate(dst.sbp) if s.is_split]
+    partial = [axis for axis, s in enumerate(dst.sbp) if s.is_partial]
+    places = [coordinates(i) for i in range(len(names))]
+    local: dict[tuple[int, ...], dict[tuple[int, ...], int]] = {}
+    for place, name in zip(places, names, strict=True):
+        counts = local.setdefault(tuple(place[a] for a in split), {})
+        sibling = tuple(place[a] for a in partial)
+        counts[sibling] = counts.get(sibling, 0) + (name in held)
 
-    def local(combo: tuple[int, ...]) -> int:
-        choices = ((c,) if s.is_partial else r for (s, _, _), c, r in zip(pairs, combo, replicas, strict=True))
-        return sum(dst.placement.devices[dst.placement.index(where)] in held for where in itertools.product(*choices))
+    def best(counts: dict[tuple[int, ...], int]) -> tuple[int, ...]:
+        siblings = list(counts)
+        most = max(siblings, key=counts.__getitem__)
+        return most if counts[most] else siblings[number % len(siblings)]
 
-    best = max(combos, key=local)
-    if not local(best):
-        best = combos[number % len(combos)]
-    return all(c == b for (s, _, c), b in zip(pairs, best, strict=True) if s.is_partial)
+    chosen = {where: best(counts) for where, counts in local.items()}
+    return lambda consumer: (
+        chosen[tuple(places[consumer][a] for a in split)] == tuple(places[consumer][a] for a in partial)
+    )
+
+
+def _regions(src: Layout, dst: Layout, shape: tuple[int, ...]) -> Iterator[tuple[int, int, Box, Box, Box]]:
+    """(consumer, producer, what is read, what the producer holds, what the consumer wants) of every pull, by consumer.
+
+    Contributions come in one order, whichever replicas are read: so replicas of a sum stay equal.
+    """
+    contributions = _owners(src)
+    held = [src.box(shape, owners[0]) for owners in contributions]
+    receives = [_receivers(owners, n, src, dst) for n, owners in enumerate(contributions)] if dst.is_partial else []
+    for consumer, device in enumerate(dst.placement.devices):
+        want = dst.box(shape, consumer)
+        for number, (owners, have) in enumerate(zip(contributions, held, strict=True)):
+            region = _intersect(want, have)
+            if region is not None and (not receives or receives[number](consumer)):
+                yield consumer, _replica(owners, src, device, consumer), region, have, want
 
 
 def _pulls(src: Layout, dst: Layout, shape: tuple[int, ...]) -> tuple[tuple[Pull, ...], ...]:
-    contributions = _owners(src, shape)
-    result = []
-    for consumer, device in enumerate(dst.placement.devices):
-        want = dst.box(shape, consumer)
-        pulls = []
-        for number, owners in enumerate(contributions):
-            held = src.box(shape, owners[0])
-            region = _intersect(want, held)
-            if region is None and shape and math.prod(shape) == 0:
-                continue
-            if region is not None and _takes_part(owners, number, src, dst, consumer):
-                source = _replica(owners, src, device, consumer)
-                pulls.append(Pull(source, _relative(region, held), _relative(region, want)))
-        result.append(tuple(pulls))  # in the order of contributions, whichever replicas are read: replicas of a sum stay equal
-    return tuple(result)
+    found: list[list[Pull]] = [[] for _ in dst.placement.devices]
+    for consumer, source, region, have, want in _regions(src, dst, shape):
+        found[consumer].append(Pull(source, _relative(region, have), _relative(region, want)))
+    return tuple(map(tuple, found))

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from oflow.errors import PlacementError, SbpError, user_line
 
@@ -76,6 +77,11 @@ def split_range(n: int, parts: int, index: int) -> tuple[int, int]:
     return start, start + small + (index < extra)
 
 
+@lru_cache(maxsize=4096)
+def _device_names(kind: str, ranks: tuple[int, ...]) -> tuple[str, ...]:
+    return tuple(f"{kind}:{rank}" for rank in ranks)
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """A mesh of devices of one kind: `ranks` in row-major order of `mesh`. Prints as ``cpu:0-3 (2,2)`` (1-D: ``cpu:0-3``)."""
@@ -97,7 +103,7 @@ class Placement:
     @property
     def devices(self) -> tuple[str, ...]:
         """Names of the devices, ``cpu:0`` and so on, in rank order."""
-        return tuple(f"{self.kind}:{rank}" for rank in self.ranks)
+        return _device_names(self.kind, self.ranks)
 
     def coordinates(self, index: int) -> tuple[int, ...]:
         """Mesh coordinates of the device at position `index` of `ranks`."""

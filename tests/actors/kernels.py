@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from oflow.actors import Launcher, Session, simulator, threads
+from oflow.actors import Launcher, Session, native, simulator, threads
+from oflow.native import available
 from oflow.plan import Plan
 from tests.plans import PlanBuilder
 
@@ -17,6 +18,9 @@ SESSIONS: dict[str, Callable[..., Session]] = {
     "1 thread": lambda plan, launch, **options: threads(plan, launch, workers=1, **options),
     "3 threads": lambda plan, launch, **options: threads(plan, launch, workers=3, **options),
 }
+if available():
+    SESSIONS["native caller"] = lambda plan, launch, **options: native(plan, launch, workers=0, **options)
+    SESSIONS["native 3"] = lambda plan, launch, **options: native(plan, launch, workers=3, **options)
 
 
 class Slots:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oflow as of
-from oflow.compiler.packing import peak
+from oflow.compiler import packing
+from oflow.compiler.packing import peak, successions
 
 BUFFERS = st.lists(
     st.tuples(st.integers(0, 30), st.integers(0, 12), st.integers(0, 500)).map(lambda t: (t[0], t[0] + t[1], t[2])), max_size=40
@@ -55,3 +56,32 @@ def test_training_like_lifetimes_come_close_to_the_bound() -> None:
 def test_impossible_buffers_are_refused(wrong: tuple[int, int, int]) -> None:
     with pytest.raises(of.PlanError, match="start <= stop and nbytes >= 0"):
         of.pack([wrong])
+
+
+@given(BUFFERS)
+def test_the_loop_and_the_arrays_give_the_same_offsets(buffers: list[tuple[int, int, int]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "MANY", 0)
+        by_arrays = packing.pack(buffers)
+    assert packing.pack(buffers) == by_arrays
+
+
+@given(BUFFERS)
+def test_successions_join_all_that_share_bytes(buffers: list[tuple[int, int, int]]) -> None:
+    """Who shares a byte is joined by a path in order of time, and the last to the first by one that wraps."""
+    offsets = packing.pack(buffers)
+    ends = [(at, at + n) for at, (_, _, n) in zip(offsets, buffers, strict=True)]
+    alive = [i for i, (start, stop, n) in enumerate(buffers) if n and start != stop]
+    found = successions(buffers, offsets)
+    after: dict[int, set[int]] = {i: {j for a, j, wraps in found if a == i and not wraps} for i in alive}
+    for i in sorted(alive, key=lambda i: -buffers[i][0]):
+        after[i] |= {k for j in after[i] for k in after[j]}
+    for i in alive:
+        for j in alive:
+            shared = i != j and max(ends[i][0], ends[j][0]) < min(ends[i][1], ends[j][1])
+            if shared and buffers[i][0] < buffers[j][0]:
+                assert buffers[i][1] <= buffers[j][0] and j in after[i]
+                assert any(first == i or i in after[first] for last, first, wraps in found if wraps and (last == j or last in after[j]))
+    for i, j, wraps in found:
+        assert max(ends[i][0], ends[j][0]) < min(ends[i][1], ends[j][1])
+        assert wraps == (buffers[j][0] < buffers[i][0])

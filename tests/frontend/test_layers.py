@@ -44,6 +44,12 @@ def test_embedding_and_sequence():
     np.testing.assert_allclose(y, expected, rtol=1e-10, atol=1e-12)
 
 
+def test_rms_norm():
+    x = normal(3, 2, 8)
+    y, state = run(of.nn.RMSNorm(8, eps=1e-3, dtype="float64"), x)
+    np.testing.assert_allclose(y, x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-3) * state["weight"], rtol=1e-12)
+
+
 def test_conv2d():
     x = normal(2, 3, 6, 5)
     y, state = run(of.nn.Conv2d(3, 4, (3, 2), stride=2, padding=(1, 0), dtype="float64"), x)

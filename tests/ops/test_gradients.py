@@ -35,9 +35,14 @@ def inputs(builder, operands):
     return tensors
 
 
+def first(y):
+    """The result that is differentiated: the first of several."""
+    return y[0] if isinstance(y, tuple) else y
+
+
 def evaluated(op, operands, attrs):
     builder = Builder()
-    y = op.append(inputs(builder, operands), attrs, builder)
+    y = first(op.append(inputs(builder, operands), attrs, builder))
     return values_of(builder, operands)[y.id]
 
 
@@ -46,7 +51,8 @@ def cotangents(op, operands, g, attrs):
     builder = Builder()
     (cotangent, *tensors) = inputs(builder, [g, *operands])
     y = op.append(tensors, attrs, builder)
-    made = op.gradient(cotangent, y, *tensors, **attrs)
+    given = (cotangent, *[None] * (len(y) - 1)) if isinstance(y, tuple) else cotangent
+    made = op.gradient(given, y, *tensors, **attrs)
     assert len(made) == len(operands)
     values = values_of(builder, [g, *operands])
     return [None if t is None else values[t.id] for t in made]

@@ -38,9 +38,56 @@ def _(x, gamma, beta, eps=1e-5):
     return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps) * gamma + beta
 
 
+@definition("layer_norm_grad")
+def _(g, x, gamma, eps=1e-5):
+    inverse = 1 / np.sqrt(x.var(-1, keepdims=True) + eps)
+    h, w = (x - x.mean(-1, keepdims=True)) * inverse, g * gamma
+    lead = tuple(range(x.ndim - 1))
+    return inverse * (w - w.mean(-1, keepdims=True) - h * (w * h).mean(-1, keepdims=True)), (g * h).sum(lead), g.sum(lead)
+
+
+@definition("rms_norm")
+def _(x, gamma, eps=1e-6):
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * gamma
+
+
+@definition("rms_norm_grad")
+def _(g, x, gamma, eps=1e-6):
+    inverse = 1 / np.sqrt((x * x).mean(-1, keepdims=True) + eps)
+    h, w = x * inverse, g * gamma
+    return inverse * (w - h * (w * h).mean(-1, keepdims=True)), (g * h).sum(tuple(range(x.ndim - 1)))
+
+
 @definition("softmax_cross_entropy")
 def _(logits, labels):
-    return -np.log(np.take_along_axis(EXPECTED["softmax"](logits), labels[..., None], -1)[..., 0])
+    loss = -np.log(np.take_along_axis(EXPECTED["softmax"](logits), labels[..., None], -1)[..., 0])
+    largest = logits.max(-1, keepdims=True)
+    return loss, np.concatenate([largest, np.exp(logits - largest).sum(-1, keepdims=True)], -1)
+
+
+@definition("softmax_cross_entropy_grad")
+def _(logits, labels, statistics, g):
+    one_hot = np.arange(logits.shape[-1]) == labels[..., None]
+    return g[..., None] * (EXPECTED["softmax"](logits) - one_hot)
+
+
+@definition("causal_attention")
+def _(q, k, v, scale=1.0):
+    scores = np.einsum("bthd,bshd->bhts", q, k)
+    t, s = scores.shape[-2:]
+    seen = np.arange(s) <= np.arange(t)[:, None] + s - t
+    with np.errstate(divide="ignore"):
+        logsumexp = np.log(np.where(seen, np.exp(scale * scores), 0.0).sum(-1))
+    return np.einsum("bhts,bshe->bthe", EXPECTED["causal_softmax"](scores, scale), v), logsumexp
+
+
+@definition("causal_attention_grad")
+def _(g, q, k, v, out, logsumexp, scale=1.0):
+    weights = EXPECTED["causal_softmax"](np.einsum("bthd,bshd->bhts", q, k), scale)
+    slopes = np.einsum("bthe,bshe->bhts", g, v)
+    slopes = scale * weights * (slopes - (slopes * weights).sum(-1, keepdims=True))
+    to_q, to_k = np.einsum("bhts,bshd->bthd", slopes, k), np.einsum("bhts,bthd->bshd", slopes, q)
+    return to_q, to_k, np.einsum("bhts,bthe->bshe", weights, g)
 
 
 @definition("embedding")
@@ -79,12 +126,27 @@ def _(x, size, stride=None):
     return pooled(x, size, stride, np.mean)
 
 
+def gradient_in_parts(states):
+    """The update of `states` tensors whose gradient, the operand after them, is the sum of `gradients` operands."""
+
+    def whole_gradient(update):
+        def defined(*operands, gradients=1, **attrs):
+            rest = operands[states:]
+            return update(*operands[:states], sum(rest[:gradients]), *rest[gradients:], **attrs)
+
+        return defined
+
+    return whole_gradient
+
+
 @definition("sgd_update")
+@gradient_in_parts(1)
 def _(w, g, lr, scale=1.0, weight_decay=0.0):
     return w - lr * (scale * g + weight_decay * w)
 
 
 @definition("momentum_update")
+@gradient_in_parts(2)
 def _(w, v, g, lr, scale=1.0, momentum=0.9, nesterov=False, weight_decay=0.0):
     d = scale * g + weight_decay * w
     v = momentum * v + d
@@ -92,6 +154,7 @@ def _(w, v, g, lr, scale=1.0, momentum=0.9, nesterov=False, weight_decay=0.0):
 
 
 @definition("adamw_update")
+@gradient_in_parts(3)
 def _(w, m, v, g, lr, step, scale=1.0, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
     w, g = w - lr * weight_decay * w, g * scale
     m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
@@ -100,8 +163,8 @@ def _(w, m, v, g, lr, step, scale=1.0, beta1=0.9, beta2=0.999, eps=1e-8, weight_
 
 
 @definition("sum_squares")
-def _(x):
-    return np.sum(x * x)
+def _(*parts):
+    return np.sum(sum(parts) ** 2)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -116,6 +179,11 @@ def test_kernel_is_the_definition(name):
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+def heads(positions, d):
+    """Random float64 (2, positions, 3, d)."""
+    return np.random.default_rng((positions, d)).standard_normal((2, positions, 3, d))
+
+
 def test_more_rows_than_a_block():
     random = np.random.default_rng(8)
     x, gamma, beta = random.standard_normal((1500, 96)), random.standard_normal(96), random.standard_normal(96)
@@ -124,23 +192,49 @@ def test_more_rows_than_a_block():
     for name, operands, attrs in [
         ("softmax", [x], {}),
         ("layer_norm", [x, gamma, beta], {}),
+        ("layer_norm_grad", [x[::-1].copy(), x, gamma], {}),
+        ("rms_norm", [x, gamma], {}),
+        ("rms_norm_grad", [x[::-1].copy(), x, gamma], {}),
         ("softmax_cross_entropy", [x, labels], {}),
         ("causal_softmax", [random.standard_normal((9, 100, 70))], {}),
         ("causal_softmax", [random.standard_normal((9, 70, 100))], {"scale": 0.1}),
+        ("causal_attention", [heads(150, 8), heads(150, 8), heads(150, 6)], {"scale": 0.3}),
+        ("causal_attention", [heads(90, 8), heads(400, 8), heads(400, 6)], {}),
+        ("causal_attention", [heads(150, 8), heads(90, 8), heads(90, 6)], {}),
         ("embedding_grad", [ids, g], {"rows": 40}),
         ("embedding", [ids, g], {"rows": 9000}),
         ("sgd_update", [x, 2 * x, np.asarray(0.5)], {}),
     ]:
-        (found,) = whole(REGISTRY[name], operands, attrs)
-        np.testing.assert_allclose(found, EXPECTED[name](*operands, **attrs), rtol=1e-12, atol=1e-13, err_msg=name)
+        wanted = EXPECTED[name](*operands, **attrs)
+        for found, expected in zip(whole(REGISTRY[name], operands, attrs), wanted if isinstance(wanted, tuple) else (wanted,), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+def test_gradient_of_attention_over_many_blocks():
+    for t, s in [(150, 150), (90, 400), (150, 90)]:
+        q, k, v, g = heads(t, 8), heads(s, 8), heads(s, 6), heads(t, 6)
+        results = whole(REGISTRY["causal_attention"], [q, k, v], {"scale": 0.3})
+        operands = [g, q, k, v, *results]
+        wanted = EXPECTED["causal_attention_grad"](*operands, scale=0.3)
+        for found, expected in zip(whole(REGISTRY["causal_attention_grad"], operands, {"scale": 0.3}), wanted, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_composed_attention_is_the_fused_one():
+    q, k, v = heads(70, 8), heads(70, 8), heads(70, 6)
+    out, _ = whole(REGISTRY["causal_attention"], [q, k, v], {"scale": 0.3})
+    (weights,) = whole(REGISTRY["causal_softmax"], [np.einsum("bthd,bshd->bhts", q, k)], {"scale": 0.3})
+    np.testing.assert_allclose(out, np.einsum("bhts,bshd->bthd", weights, v), rtol=1e-10, atol=1e-12)
 
 
 def test_large_numbers_do_not_overflow():
     x, labels = np.array([[1e4, -1e4, 9.999e3]], "float32"), np.array([1])
     (y,) = whole(REGISTRY["softmax"], [x], {})
     np.testing.assert_allclose(y, [[1.0, 0.0, np.exp(-1.0)] / (1 + np.exp(-1.0))], rtol=1e-5)
-    (loss,) = whole(REGISTRY["softmax_cross_entropy"], [x, labels], {})
+    loss, statistics = whole(REGISTRY["softmax_cross_entropy"], [x, labels], {})
     np.testing.assert_allclose(loss, [2e4 + np.log1p(np.exp(-1.0))], rtol=1e-6)
+    (slope,) = whole(REGISTRY["softmax_cross_entropy_grad"], [x, labels, statistics, np.ones(1, "float32")], {})
+    np.testing.assert_allclose(slope, y - np.array([[0.0, 1.0, 0.0]]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("wrong", [-1, 5])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import oflow as of
-from oflow import program
+from oflow import run
 from oflow.actors import Launcher
 from oflow.backends import Memory, link
 
@@ -106,8 +106,8 @@ def rises_of(name: str, scale: int, monkeypatch: pytest.MonkeyPatch) -> dict[str
     def measured_link(plan: of.Plan, memory: Memory, **options: bool) -> list[Launcher]:
         return [measured(a.label, launch) for a, launch in zip(plan.actors, link(plan, memory, **options), strict=True)]
 
-    monkeypatch.setattr(program, "link", measured_link)
-    step, batch = PROGRAMS[name](workers=1, scale=scale)
+    monkeypatch.setattr(run, "link", measured_link)
+    step, batch = PROGRAMS[name](workers=1, scale=scale, executor="threads", kernels="numpy")
     with step:
         list(step.stream([batch] * 3))  # every slot is used at least once
         gc.collect()

@@ -1,0 +1,219 @@
+"""The native driver: one compiled loop a worker over the plan as arrays; Python runs only what has no compiled form.
+
+With one worker everything runs on the caller's thread. Else each worker is a thread (or a process, see `processes`); the caller
+hosts the actors of ``host:`` devices. Messages between workers are words in shared rings. A worker with nothing to do spins for
+some microseconds, yields, then sleeps.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from time import perf_counter
+
+import numpy as np
+
+from oflow.actors.blocked import deadlock
+from oflow.actors.native import fields
+from oflow.actors.native.compiled import Compiled, PythonPrograms
+from oflow.actors.native.fields import IDLE, READY, STOPPED
+from oflow.actors.native.team import Team, Workers
+from oflow.actors.native.world import NUMBER
+from oflow.actors.session import Launcher, Session, SlotCall, initial_events
+from oflow.actors.threads import threads
+from oflow.errors import DeadlockError
+from oflow.plan import Plan, SlotEvent, Span, Trace
+
+ROW = NUMBER["ROW"]
+NANOSECOND = 1e-9
+EVENTS = {fields.WRITE: "write", fields.FULL_SLOT: "full", fields.FREE: "free"}
+
+
+class NativeSession(Session):
+    """See the module and `Session`. Keeps no story of slots: `native` uses the Python machine where one is asked for."""
+
+    def __init__(
+        self, plan: Plan, launch: Sequence[Launcher], team: Team, *, recorded: bool = False
+    ) -> None:
+        super().__init__(plan)
+        self.launch, self.recorded = launch, recorded
+        self._zero = perf_counter()
+        self._team = team
+        self._caller = team.caller
+        self._run = team.routines["worker"]
+        self._host_act = team.routines["host"]
+        self._admit_steps = team.routines["admit_steps"]
+        t = team.compiled.tables
+        rows = np.flatnonzero(team.common.called).tolist()
+        self._ports = {row: slice(int(t.port_start[row]), int(t.port_start[row + 1])) for row in rows}
+        self._sources = {row for row in rows if t.port_out[self._ports[row]].any()}
+        self._acts_a_step = {row: int(t.acts[row]) for row in rows}
+        self._wanted: Iterable[int] = ()
+        self._spans: list[Span] = []
+        # views of words that every step reads
+        self._cells, self._address = self._caller.cells, self._caller.address
+        self._next, self._acts = self._caller.arrays["next"].data, self._caller.arrays["act"].data
+        # not the team itself: its failure's traceback may hold this session
+        self._finalizer = weakref.finalize(self, *team.ending())
+        team.start()
+
+    @property
+    def host(self) -> Mapping[int, ActorView]:
+        return {row: ActorView(self._team, row) for row in self._ports}
+
+    # ------------------------------------------------------------ for the caller
+
+    def wait(self, actors: Iterable[int]) -> int:
+        if actors is not self._wanted:
+            self._want(tuple(actors))
+        if not self._sources:
+            self.admit(max(self._step_of(row) for row in self._wanted))
+        if self._advance() != READY:
+            raise self._blocked(f"the caller waits for {', '.join(self.plan.actors[row].label for row in self._wanted)}")
+        return int(self._cells[ROW])
+
+    def act(self, actor: int) -> None:
+        self._raise_failure()
+        if actor in self._sources:
+            self.admit(self._step_of(actor))
+        try:
+            number, slots = self._acts[actor], tuple(self._next[self._ports[actor]])
+            started = self._clock() if self.recorded else 0.0
+            self.launch[actor](number, slots)
+            if self.recorded:
+                self._spans.append(Span(actor, number, self.plan.actors[actor].stream, started, self._clock()))
+            self._cells[ROW] = actor
+            self._host_act(self._address)
+        except BaseException as e:
+            self._fail(e)
+            raise
+
+    def admit(self, steps: int) -> None:
+        if steps > self.steps:
+            self.steps = steps
+            self._caller["STATUS"] = steps
+            self._admit_steps(self._address)
+
+    def drain(self, steps: int) -> None:
+        self.admit(steps)
+        self._want(())
+        self._advance()
+        if any(world.unfinished for world in self._team.worlds):
+            raise self._blocked(f"the caller waits for the end of step {steps - 1}")
+
+    @property
+    def dropped(self) -> int:
+        """Rings neither lose nor repeat messages."""
+        return 0
+
+    def trace(self) -> Trace:
+        spans, events = list(self._spans), initial_events(self.plan)
+        for kind, a, b, c, d in np.concatenate(self._team.recorded()).tolist():
+            if kind == fields.SPAN:
+                start, stop = (x * NANOSECOND - self._zero for x in (c, d))
+                spans.append(Span(a, b, self.plan.actors[a].stream, start, stop))
+            else:
+                events.append(SlotEvent(c * NANOSECOND - self._zero, a, b, EVENTS[kind]))
+        spans.sort(key=lambda s: (s.start, s.stop, s.actor, s.act))
+        return Trace(tuple(spans), tuple(sorted(events, key=lambda e: e.time)), self.steps, "measured")
+
+    def close(self) -> None:
+        self._fail(RuntimeError("the session is closed"))
+        self._team.join()
+
+    # ------------------------------------------------------------ inside
+
+    def _want(self, rows: tuple[int, ...]) -> None:
+        self._caller.arrays["wanted"][: len(rows)] = rows
+        self._caller["WANTED_COUNT"] = len(rows)
+        self._wanted = rows
+
+    def _advance(self) -> int:
+        """Run the caller's world until a wanted host actor can act (READY), or nothing moves any more (IDLE)."""
+        address, run = self._address, self._run
+        while True:
+            self._raise_failure()
+            try:
+                event = run(address)
+                if event in (READY, IDLE):
+                    return event
+                self._team.serve(self._caller, event)
+                self._team.look()
+            except BaseException as e:
+                self._fail(e)
+                raise
+            if event == STOPPED:
+                self._raise_failure()
+
+    def _fail(self, error: BaseException) -> None:
+        self._team.stop(error)
+
+    def _raise_failure(self) -> None:
+        if self._team.failure is not None:
+            raise self._team.failure
+
+    def _step_of(self, row: int) -> int:
+        return int(self._acts[row] // self._acts_a_step[row]) + 1
+
+    def _clock(self) -> float:
+        return perf_counter() - self._zero
+
+    def _blocked(self, waiting: str) -> DeadlockError:
+        views = {row: ActorView(self._team, row) for row in range(len(self.plan.actors))}
+        return deadlock(self.plan, views, self._head, max(self.steps, 1), waiting)
+
+    def _head(self, row: int) -> int:
+        """The row that the stream of `row` wants next (-1: any)."""
+        world = self._team.worlds[int(self._team.worker[row])]
+        s = int(self._team.compiled.tables.stream[row])
+        start, stop = (int(n) for n in world.arrays["order_start"][s : s + 2])
+        return int(world.arrays["order"][start + int(world.arrays["pointer"][s])]) if stop > start else -1
+
+
+class ActorView:
+    """One actor's state in its worker's world, in the words of `oflow.actors.actor.Actor`; read it while nothing moves."""
+
+    def __init__(self, team: Team, row: int) -> None:
+        t = team.compiled.tables
+        self._tables, self.row = t, row
+        self._state = team.worlds[int(team.worker[row])].arrays
+        self._ports = range(int(t.port_start[row]), int(t.port_start[row + 1]))
+
+    @property
+    def act(self) -> int:
+        return int(self._state["act"][self.row])
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._state["missing"][self.row] == 0 and self.act < self._state["limit"][self.row])
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        return tuple(n for n, p in enumerate(self._ports) if self._state["waiting"][p])
+
+    def owing(self, port: int) -> tuple[int, ...]:
+        """The readers that still owe an ack for the slot which out port `port` takes next: those whose oldest unacked slot it is."""
+        p, s, t = self._ports[port], self._state, self._tables
+        readers = t.readers[int(t.reader_start[p]) : int(t.reader_start[p + 1])]
+        owed = int(s["owed"][s["owed_start"][p] + s["next"][p]])
+        late = [int(t.port_actor[e]) for e in readers if s["acked"][e] == s["next"][p]]
+        return tuple(late[:owed] if owed else ())
+
+
+def native(
+    plan: Plan, launch: Sequence[Launcher], *, compiled: Compiled | None = None, freed: SlotCall | None = None,
+    granted: SlotCall | None = None, checked: bool = False, recorded: bool = False, workers: Workers = None,
+    started: bool = True,
+) -> Session:  # fmt: skip
+    """A session of `plan` on the compiled loop, `workers` as threads; with one worker or none everything runs on the caller's.
+
+    compiled: the plan's linked programs; without them each act is one call of ``launch[row]``. A checked run, or one that wants to
+    hear of freed slots, uses the Python machine on threads.
+    """
+    if checked or freed is not None or granted is not None:
+        count = workers if workers is None or isinstance(workers, int) else len(workers)
+        return threads(
+            plan, launch, freed=freed, granted=granted, checked=checked, recorded=recorded, workers=count, started=started
+        )
+    team = Team(plan, compiled or PythonPrograms(plan, launch), workers, recorded)
+    return NativeSession(plan, launch, team, recorded=recorded)

@@ -1,0 +1,198 @@
+"""The ways to run a node: for each choice the layouts of its operands and results, and its compute seconds.
+
+Nodes that are equal up to the values they touch (repeated layers) share one `Ways`, so signatures, shard shapes and compute
+costs are worked out once. Layouts are numbers here, those of `Boxings.numbers`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from oflow.compiler.boxing_costs import Boxings
+from oflow.compiler.place import target_layout
+from oflow.errors import SbpError
+from oflow.graph import Graph, Node, time_type
+from oflow.ops import REGISTRY
+from oflow.ops.op import Op, Shards
+from oflow.sbp import B, Box, Layout, S, Sbp, Signature, split_range
+from oflow.types import TensorType
+
+Types = tuple[TensorType, ...]
+Layouts = tuple[Layout, ...]
+NO_HOME = -1
+
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """An operand, once however often the node reads it: kind of value and, by choice, the layout it is read in.
+
+    `first` and `last`: of its first and last appearance, which may differ.
+    """
+
+    kind: int
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A result: kind of value, the layout its home asks for (NO_HOME: it is no state), and by choice the layout it is made in."""
+
+    kind: int
+    home: int
+    made: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The ways to run a node, one entry a choice: compute seconds per step, `wants` of every operand and of those that differ."""
+
+    number: int
+    seconds: tuple[float, ...]
+    wants: tuple[tuple[int, ...], ...]
+    operands: tuple[Operand, ...]
+    results: tuple[Result, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    ins: Layouts
+    outs: Layouts
+    seconds: float
+
+
+class Choices:
+    """Finds the `Ways` of nodes; those of equal nodes once."""
+
+    def __init__(self, boxings: Boxings) -> None:
+        self.graph, self.boxings = boxings.graph, boxings
+        self.homes = {p.update: p.value for p in self.graph.parameters if p.update is not None}
+        self._known: dict[tuple[object, ...], Ways] = {}
+
+    def of(self, node: Node) -> Ways:
+        """The ways of a node that computes. Raises SbpError where it rewrites state that no signature keeps at home."""
+        values, kind_of = self.graph.values, self.boxings.kind_of
+        batch = values[node.ins[0]].time if node.ins else None
+        rewritten = tuple(self._home_of_state(node, result, operand) for result, operand in REGISTRY[node.op].inplace.items())
+        key = (
+            node.op, node.attrs, node.placement, node.rate, tuple(node.ins.index(v) for v in node.ins),
+            tuple(kind_of[v] for v in node.ins), tuple(kind_of[v] for v in node.outs),
+            tuple(self.home(v) for v in node.outs), rewritten, batch,
+        )  # fmt: skip
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._ways(node, self._find(node))
+        return found
+
+    def of_boxing(self, node: Node, have: list[Layout]) -> Ways:
+        """A boxing takes its operand as it is. A slice in time of a whole value: not split over devices along the batch yet."""
+        target = target_layout(node)
+        if target is None:
+            have = [Layout(h.placement, tuple(B if s == S(0) else s for s in h.sbp)) for h in have]
+        have = list(dict.fromkeys(have))
+        (v,), (out,) = node.ins, node.outs
+        key = (target, tuple(have), self.boxings.kind_of[v], self.boxings.kind_of[out], self.home(out))
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._ways(node, [_Choice((h,), (target or h,), 0.0) for h in have])
+        return found
+
+    def home(self, value: int) -> int:
+        """The layout that the new value of a state has to be in."""
+        layout = self.graph.values[self.homes[value]].layout if value in self.homes else None
+        return NO_HOME if layout is None else self.boxings.numbers.of(layout)
+
+    def _ways(self, node: Node, choices: list[_Choice]) -> Ways:
+        number, kind_of = self.boxings.numbers.of, self.boxings.kind_of
+        wants = [tuple(number(c.ins[i]) for c in choices) for i in range(len(node.ins))]
+        first = {v: wants[i] for i, v in reversed(list(enumerate(node.ins)))}
+        last = dict(zip(node.ins, wants, strict=True))
+        results = tuple(
+            Result(kind_of[v], self.home(v), tuple(number(c.outs[i]) for c in choices)) for i, v in enumerate(node.outs)
+        )
+        operands = tuple(Operand(kind_of[v], first[v], last[v]) for v in last)
+        return Ways(len(self._known), tuple(c.seconds for c in choices), tuple(wants), operands, results)
+
+    def _find(self, node: Node) -> list[_Choice]:
+        assert node.placement is not None
+        op = REGISTRY[node.op]
+        ins = tuple(time_type(self.graph, v) for v in node.ins)
+        made = tuple(time_type(self.graph, v) for v in node.outs)
+        found = []
+        for ways in mesh_signatures(op, ins, made, time_attrs(self.graph, node), node.placement.mesh):
+            wants = tuple(Layout(node.placement, tuple(w.ins[i] for w in ways)) for i in range(len(ins)))
+            outs = tuple(Layout(node.placement, tuple(w.outs[i] for w in ways)) for i in range(len(made)))
+            mixed = any(len({s.op for s in one.sbp if s.is_partial}) > 1 for one in (*wants, *outs))
+            if not mixed and self._allowed(node, wants, outs) and not self._torn_batch(node, wants):
+                found.append(_Choice(wants, outs, self._compute_seconds(node, ins, made, wants, outs)))
+        if not found:
+            raise SbpError(self._no_choice(node, ins, made), line=node.line)
+        return found
+
+    def _home_of_state(self, node: Node, result: int, operand: int) -> Layout | None:
+        return self.graph.values[self.homes.get(node.outs[result], node.ins[operand])].layout
+
+    def _allowed(self, node: Node, wants: Layouts, outs: Layouts) -> bool:
+        """State is rewritten where it lives: in the layout of its home."""
+        pairs = REGISTRY[node.op].inplace.items()
+        return all(outs[result] == self._home_of_state(node, result, operand) == wants[operand] for result, operand in pairs)
+
+    def _no_choice(self, node: Node, ins: Types, made: Types) -> str:
+        mesh = node.placement.mesh if node.placement else (1,)
+        ways = mesh_signatures(REGISTRY[node.op], ins, made, time_attrs(self.graph, node), mesh)
+        return (
+            f"{node.op} of {', '.join(map(str, ins))} on {node.placement} rewrites state in place, and no signature keeps it in "
+            f"its home layout. It accepts {' · '.join(dict.fromkeys(str(w) for way in ways for w in way))}. "
+            "Annotate the state with one of these layouts"
+        )
+
+    def _torn_batch(self, node: Node, wants: Layouts) -> bool:
+        """Micro-batches that are split over devices along the batch cannot be joined in time device by device."""
+        time = self.graph.values[node.ins[0]].time if node.ins else None
+        joins = REGISTRY[node.op].lowering == "accumulate" and time is not None and time.is_split
+        return joins and any(s == time for s in wants[0].sbp)
+
+    def _compute_seconds(self, node: Node, ins: Types, made: Types, wants: Layouts, outs: Layouts) -> float:
+        assert node.placement is not None
+        local = tuple(TensorType(w.shard_shape(t.shape, 0), t.dtype) for t, w in zip(ins, wants, strict=True))
+        results = tuple(TensorType(w.shard_shape(t.shape, 0), t.dtype) for t, w in zip(made, outs, strict=True))
+        cost = REGISTRY[node.op].estimate(local, results, time_attrs(self.graph, node))
+        return node.rate * self.boxings.machine.seconds(replace(cost, calls=0), node.placement.devices[0])
+
+
+def mesh_signatures(
+    op: Op, ins: Types, outs: Types, attrs: dict[str, Any], mesh: tuple[int, ...]
+) -> list[tuple[Signature, ...]]:
+    """One signature for each mesh axis: the product, each inner axis on the shards that the outer ones leave."""
+    found: list[tuple[Signature, ...]] = []
+    for outer in op.signatures(ins, attrs, mesh[0]):
+        if len(mesh) == 1:
+            found.append((outer,))
+            continue
+        rest = []
+        for index in (0, mesh[0] - 1):
+            parts = [tuple(_part(t, s, mesh[0], index) for t, s in zip(*side, strict=True))
+                     for side in ((ins, outer.ins), (outs, outer.outs))]  # fmt: skip
+            boxes = [tuple(tuple((0, n) for n in t.shape) for t in side) for side in parts]
+            inner = mesh_signatures(op, parts[0], parts[1], op.local_attrs(attrs, Shards(boxes[0], boxes[1])), mesh[1:])
+            rest.append(dict.fromkeys(inner))
+        found += [(outer, *ways) for ways in rest[0] if ways in rest[1]]
+    return found
+
+
+def _part(t: TensorType, sbp: Sbp, parts: int, index: int) -> TensorType:
+    if not sbp.is_split:
+        return t
+    start, stop = split_range(t.shape[sbp.axis], parts, index)
+    return TensorType((*t.shape[: sbp.axis], stop - start, *t.shape[sbp.axis + 1 :]), t.dtype)
+
+
+def time_attrs(graph: Graph, node: Node) -> dict[str, Any]:
+    """The attributes of `node` for one micro-batch's part of its operands and results."""
+
+    def whole(values: tuple[int, ...]) -> tuple[Box, ...]:
+        return tuple(tuple((0, n) for n in time_type(graph, v).shape) for v in values)
+
+    return REGISTRY[node.op].local_attrs(node.attributes, Shards(whole(node.ins), whole(node.outs)))

@@ -1,0 +1,129 @@
+"""fold: sums are made where they are wanted, without a copy on the way.
+
+Over micro-batches: where a local operator that can add makes the summands of an `accumulate` node, and nobody else reads them, it
+adds to the total itself: its result is the total, a value made once a step (in the plan an out port of mode sum).
+
+Over ranks: an update that takes its gradient in parts reads every rank's partial gradient where it lies and adds them in rank
+order, so the boxing P(sum) -> B before it falls away. That is a matter of cost: each rank reads all parts, where the boxing's two
+pulls share the work and then copy.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
+from oflow.compiler.recompute import needed
+from oflow.graph import Graph, Node, time_type
+from oflow.machine import Cost, Machine
+from oflow.ops import REGISTRY
+from oflow.sbp import B, Layout, Step
+from oflow.types import TensorType
+
+
+def fold(graph: Graph, machine: Machine) -> Graph:
+    return _over_ranks(_over_micro_batches(graph), machine)
+
+
+# ---------------------------------------------------------------- micro-batches
+
+
+def _over_micro_batches(graph: Graph) -> Graph:
+    makers, readers = graph.producers(), graph.consumers()
+    totals: dict[int, Node] = {}
+    for node in graph.nodes:
+        maker = makers.get(node.ins[0]) if REGISTRY[node.op].lowering == "accumulate" else None
+        if maker is not None and _adds(graph, maker, node) and len(readers[node.ins[0]]) == 1:
+            totals[maker.id] = node
+    gone = {node.id for node in totals.values()}
+    nodes = tuple(replace(n, outs=totals[n.id].outs) if n.id in totals else n for n in graph.nodes if n.id not in gone)
+    lost = {v for n in graph.nodes if n.id in totals for v in n.outs}
+    return replace(graph, nodes=nodes, values={v: value for v, value in graph.values.items() if v not in lost})
+
+
+def _adds(graph: Graph, maker: Node, total: Node) -> bool:
+    """Whether the maker of the summands can add them to the total itself."""
+    op, time = REGISTRY[maker.op], graph.values[total.ins[0]].time
+    facts = [(n.placement, n.stage, n.phase, n.rate, n.stream) for n in (maker, total)]
+    return op.adds and len(maker.outs) == 1 and time is not None and time.is_partial and facts[0] == facts[1]
+
+
+# ---------------------------------------------------------------- ranks
+
+
+def summands(layout: Layout) -> tuple[tuple[int, ...], ...]:
+    """Where the summands of each rank's elements lie: the first of every rank, the second of every rank, in rank order."""
+    mesh = layout.placement.mesh
+    found = []
+    for rank in range(layout.placement.size):
+        own = layout.placement.coordinates(rank)
+        axes = [range(n) if s.is_partial else (at,) for s, n, at in zip(layout.sbp, mesh, own, strict=True)]
+        found.append([layout.placement.index(place) for place in itertools.product(*axes)])
+    return tuple(zip(*found, strict=True))
+
+
+def _over_ranks(graph: Graph, machine: Machine) -> Graph:
+    makers, readers = graph.producers(), graph.consumers()
+    direct: dict[int, int] = {}
+    for v in graph.values:
+        chain = list(_boxings(graph, makers, v))
+        if chain and _partial_twin(graph, chain[0].ins[0], v) and _takes_parts(graph, readers.get(v, []), v):
+            alone = [n for n in chain if n.outs[0] == v or len(readers[n.outs[0]]) == 1]
+            if _pays(graph, machine, chain[0].ins[0], alone, readers[v]):
+                direct[v] = chain[0].ins[0]
+    changed = [replace(n, ins=tuple(direct.get(v, v) for v in n.ins)) if _reads(n, direct) else n for n in graph.nodes]
+    nodes = needed(graph, changed)
+    made = {v for n in nodes for v in n.outs} | set(graph.inputs) | {p.value for p in graph.parameters}
+    return replace(graph, nodes=nodes, values={v: value for v, value in graph.values.items() if v in made})
+
+
+def _reads(node: Node, direct: dict[int, int]) -> bool:
+    return REGISTRY[node.op].lowering == "local" and any(v in direct for v in node.ins)
+
+
+def _boxings(graph: Graph, makers: dict[int, Node], v: int) -> Iterator[Node]:
+    """The boxings that made `v`, first to last."""
+    node = makers.get(v)
+    if node is None or REGISTRY[node.op].lowering != "pull" or graph.values[node.ins[0]].time != graph.values[v].time:
+        return
+    yield from _boxings(graph, makers, node.ins[0])
+    yield node
+
+
+def _partial_twin(graph: Graph, source: int, v: int) -> bool:
+    """Whether `source` holds summands where `v` holds their sum, and is the same otherwise."""
+    have, want = graph.values[source].layout, graph.values[v].layout
+    assert have is not None and want is not None
+    sums = any(s.is_partial for s in have.sbp) and all(s.op == "sum" for s in have.sbp if s.is_partial)
+    whole = tuple(B if s.is_partial else s for s in have.sbp)
+    return sums and graph.values[source].type == graph.values[v].type and want == Layout(have.placement, whole)
+
+
+def _takes_parts(graph: Graph, readers: list[Node], v: int) -> bool:
+    """Whether every reader takes `v` in parts, and nobody takes it out of the step."""
+    places = [(node, i) for node in readers for i, operand in enumerate(node.ins) if operand == v]
+    same = {node.placement for node in readers} == {layout.placement} if (layout := graph.values[v].layout) else False
+    return same and v not in graph.sinks() and all(i in REGISTRY[node.op].parts for node, i in places)
+
+
+def _pays(graph: Graph, machine: Machine, source: int, boxings: list[Node], readers: list[Node]) -> bool:
+    """Whether reading all summands in every reader takes the first rank less time than the boxings that nobody else needs."""
+    kind, layout = time_type(graph, source), graph.values[source].layout
+    assert layout is not None
+    nbytes = TensorType(layout.shard_shape(kind.shape, 0), kind.dtype).nbytes
+    device, devices = layout.placement.devices[0], layout.placement.devices
+    others = [peers[0] for peers in summands(layout) if peers[0] != 0]
+    further = Cost(nbytes=float(nbytes * len(others)), received=tuple((devices[peer], nbytes) for peer in others))
+    boxed = sum(machine.seconds(_boxing_cost(graph, node), device) for node in boxings)
+    return len(readers) * machine.seconds(further, device) < boxed
+
+
+def _boxing_cost(graph: Graph, node: Node) -> Cost:
+    src, dst = graph.values[node.ins[0]].layout, graph.values[node.outs[0]].layout
+    assert src is not None and dst is not None
+    kind, devices = time_type(graph, node.outs[0]), src.placement.devices
+    pulls = Step(src, dst, bool(node.attributes.get("flat"))).pulls(kind.shape)[0]
+    sizes = [(devices[pull.source], pull.size * kind.itemsize) for pull in pulls]
+    total = sum((Cost(received=(one,)) for one in sizes if one[0] != dst.placement.devices[0]), Cost())
+    return replace(total, nbytes=2.0 * sum(n for _, n in sizes), calls=1)
