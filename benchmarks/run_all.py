@@ -7,6 +7,7 @@ Under 25 minutes on two quiet cores; --quick yes takes few rounds, to see that e
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from time import perf_counter
 import page
 import picture
 from report import options
+from turns import natural
 
 RUNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "train_step": (("--rounds", "9", "--most", "15"), ("--rounds", "3", "--most", "3", "--seconds", "0.05", "--machine", "reference")),
@@ -38,7 +40,7 @@ def main(words: Sequence[str]) -> int:
         began = perf_counter()
         print(f"== {name}", flush=True)
         command = [sys.executable, str(page.HERE / f"{name}.py"), "--json", str(Path(given.results) / f"{name}.json")]
-        if subprocess.run([*command, *RUNS[name][given.quick == "yes"]]).returncode:
+        if subprocess.run([*command, *RUNS[name][given.quick == "yes"]], env=natural(os.environ)).returncode:
             failed.append(name)
         print(f"== {name}: {perf_counter() - began:.0f} s\n", flush=True)
     if (Path(given.results) / "train_step.json").exists():

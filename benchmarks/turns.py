@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +96,11 @@ def serve(threads: int, make: Callable[[], tuple[Answer, Callable[[Answer], Answ
 # ------------------------------------------------------------ in the caller's process
 
 
+def natural(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without what makes OpenBLAS take this CPU for another one: some hosts set it so that machines round alike."""
+    return {name: value for name, value in environment.items() if name not in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")}
+
+
 class Player:
     """A framework's process; use it as a context manager. `samples`: what its turns took, per step."""
 
@@ -105,7 +110,7 @@ class Player:
         self.name, self.threads = name, threads
         self.process = subprocess.Popen(
             [sys.executable, script, "serve", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env=os.environ | limits,
+            env=natural(os.environ) | limits,
         )  # fmt: skip
         self.samples: list[Stopwatch] = []
         self.steps = 1

@@ -90,6 +90,20 @@ FUNCTIONS: dict[str, str] = {
 """Kinds of scalar operations that are timed, each by an operator that is little else."""
 
 
+def _attention(d: int) -> tuple[Operands, Attrs]:
+    return tuple(numbers(1, 128, 4, d) for _ in range(3)), {"scale": 0.1}
+
+
+def _attention_grad(d: int) -> tuple[Operands, Attrs]:
+    return (*(numbers(1, 128, 4, d) for _ in range(5)), numbers(1, 4, 128) + np.float32(5)), {"scale": 0.1}
+
+
+PAIRS: dict[str, Callable[[int], tuple[Operands, Attrs]]] = {
+    "causal_attention": _attention, "causal_attention_grad": _attention_grad,
+}  # fmt: skip
+"""Operators that do two kinds of operations of their own, in a proportion that a size of their operands decides."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bound:
     """A call on arrays of its own: how to repeat it, and what it costs. `compiled`: its calls, None where NumPy runs it."""

@@ -35,15 +35,16 @@ def overheads(clock: Clock) -> tuple[float, float]:
 
 
 def _program(micro_batches: int) -> Program:
-    def double(x: Tensor) -> Tensor:
-        made: Tensor = add(x, x)
+    def both(x: Tensor, y: Tensor) -> Tensor:
+        made: Tensor = add(x, y)
         return made
 
-    return compile(double, spec((MANY,), "float32", placement("cpu", [0]), B), micro_batches=micro_batches)
+    one = spec((MANY,), "float32", placement("cpu", [0]), B)
+    return compile(both, one, one, micro_batches=micro_batches)
 
 
 def _steps(program: Program) -> Rounds:
-    batch = (np.ones(MANY, "float32"),)
+    batch = (np.ones(MANY, "float32"),) * 2
 
     def run(count: int) -> None:
         for _ in program.stream(itertools.repeat(batch, count)):

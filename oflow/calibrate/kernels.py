@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from oflow.calibrate.cases import CASES, FUNCTIONS, Bound, Case, bound, given, numbers, rounds_of, routines
+from oflow.calibrate.cases import CASES, FUNCTIONS, PAIRS, Bound, Case, bound, given, numbers, rounds_of, routines
 from oflow.calibrate.clock import Clock
 from oflow.machine import ARITHMETIC, Curve, Kernel
 from oflow.ops import REGISTRY
@@ -21,6 +21,7 @@ SHAPES = ((1, 1), (ROWS * WIDTH // NARROW, NARROW), (ROWS, WIDTH))
 REACHES = tuple(float(1 << power) for power in (14, 16, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27))
 """Bytes between two uses, at which memory is measured; the other kernels at each second but the first."""
 COPIES = 16
+PAIR_SIZES = (16, 64)
 LAST = 1 << 26
 """Bytes that no cache holds, where copies of operands are made to be far."""
 
@@ -44,6 +45,7 @@ def needed() -> list[str]:
     calls += [given("add", (numbers(1, WIDTH), numbers(1, WIDTH)), {}), given("fused", (numbers(4), numbers(4)), _many())]
     calls += [given(op, (numbers(4),) * _operands(op), {}) for op in FUNCTIONS.values()]
     calls += [given(case.op, *case.make(rows, width)) for case in CASES for rows, width in SHAPES]
+    calls += [given(op, *make(size)) for op, make in PAIRS.items() for size in PAIR_SIZES]
     return routines(calls)
 
 
@@ -75,11 +77,25 @@ def operation_seconds(clock: Clock, plain: Kernel) -> dict[str, float]:
     """Seconds of scalar operations by kind, in a loop over operands in the nearest cache."""
     size = 2048
     chain = bound("fused", (numbers(size), numbers(size)), _many())
-    each = (clock.seconds(rounds_of([chain])) - plain.call) / sum(n for _, n in chain.cost.works[0].operations)
+    # an addition and a multiplication that meet are one instruction; in most programs they do not
+    each = (clock.seconds(rounds_of([chain])) - plain.call) / max(n for _, n in chain.cost.works[0].operations)
     found = {ARITHMETIC: max(each, 1e-13)}
     for kind, op in FUNCTIONS.items():
         operands = (numbers(size),) * _operands(op)
         found[kind] = max((clock.seconds(rounds_of([bound(op, operands, {})])) - plain.call) / size, each)
+    return found
+
+
+def pair_seconds(clock: Clock, plain: Kernel) -> dict[str, float]:
+    """Seconds of the two kinds of operations of each operator in PAIRS, from two sizes: two equations."""
+    found: dict[str, float] = {}
+    for op, make in PAIRS.items():
+        calls = [bound(op, *make(size)) for size in PAIR_SIZES]
+        times = [clock.seconds(rounds_of([one])) - plain.call for one in calls]
+        (few, some), (same, more) = ([count for _, count in one.cost.works[0].operations] for one in calls)
+        second = max(0.0, (times[1] - times[0] * same / few) / (more - some * same / few))
+        kinds = [kind for kind, _ in calls[0].cost.works[0].operations]
+        found |= zip(kinds, (max(0.0, (times[0] - second * some) / few), second), strict=True)
     return found
 
 

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from oflow import native
 from oflow.calibrate.clock import Clock, loops
 from oflow.calibrate.host import host_device, overheads
-from oflow.calibrate.kernels import byte_curve, crowding, kernel_rates, needed, operation_seconds, plain_kernel
+from oflow.calibrate.kernels import byte_curve, crowding, kernel_rates, needed, operation_seconds, pair_seconds, plain_kernel
 from oflow.calibrate.kernels import parts as kernel_parts
 from oflow.calibrate.products import cold_share, crowded_products, product_rates
 from oflow.calibrate.products import parts as product_parts
@@ -44,7 +44,7 @@ def _steps(clock: Clock) -> Iterator[str | Machine]:
     byte = byte_curve(clock)
     plain = plain_kernel(clock, byte)
     yield "operations"
-    operations = operation_seconds(clock, plain)
+    operations = operation_seconds(clock, plain) | pair_seconds(clock, plain)
     products: dict[str, Products] = {}
     for name, grid in product_rates(clock, cold_share(clock, byte)):
         yield name

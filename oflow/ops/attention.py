@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from oflow.errors import ShapeError, TraceError
-from oflow.machine import PRODUCTS, Cost, Work
+from oflow.machine import Cost, Work
 from oflow.ops.blocks import BLOCK_NBYTES, carve, row_sums
 from oflow.ops.op import Attributes, Example, Types, op
 from oflow.ops.tensor import Tensor, user_line
@@ -96,7 +96,7 @@ Queries that see no key (t > s) are zero, their logarithm -inf. Batch and heads 
 """
 
 
-def _cost(first: int, products: int) -> Callable[[Types, Types, Attributes], Cost]:
+def _cost(name: str, first: int, products: int) -> Callable[[Types, Types, Attributes], Cost]:
     """Cost rule: of the seen part of the scores' matrix, so many products with queries or keys and as many with values.
 
     `first` is the place of the queries among the operands.
@@ -106,21 +106,16 @@ def _cost(first: int, products: int) -> Callable[[Types, Types, Attributes], Cos
         (b, t, h, d), (_, s, _, e) = ins[first].shape, ins[first + 2].shape
         seen = sum((stop - start) * keys for start, stop, keys in query_blocks(t, s))
         flops = float(b * h * seen) * (2 * products * (d + e) + 10)
-        nbytes, item = float(sum(x.nbytes for x in (*ins, *outs))), ins[first].itemsize
-        blocks = list(query_blocks(t, s))
-        keys = sum(count for *_, count in blocks) / max(1, len(blocks))
-        shapes = ((b * h * len(blocks), ROWS, keys, d), (b * h * len(blocks), ROWS, e, keys))
-        works = [
-            Work(kernel, shape=tuple(map(int, shape)), itemsize=item, times=float(products))
-            for kernel, shape in zip(PRODUCTS[1::-1], shapes, strict=True)
-        ]
-        softmax = (("exp", float(b * h * seen)), ("multiply", 4.0 * b * h * seen))
-        return Cost(flops, nbytes, 1, works=(*works, Work("causal_attention", ((0.0, nbytes),), (), 0.0, softmax, item)))
+        nbytes = float(sum(x.nbytes for x in (*ins, *outs)))
+        pairs = float(b * h * sum((stop - start) * padded(keys) for start, stop, keys in query_blocks(t, s)))
+        operations = ((f"{name}.pair", pairs), (f"{name}.product", pairs * products * (d + e)))
+        work = Work(name, touched=((0.0, nbytes),), operations=operations, itemsize=ins[first].itemsize)
+        return Cost(flops, nbytes, 1, works=(work,))
 
     return rule
 
 
-causal_attention_op.cost(_cost(0, 1))
+causal_attention_op.cost(_cost("causal_attention", 0, 1))
 
 
 def _block_nbytes(q: TensorType, s: int) -> int:
@@ -143,7 +138,7 @@ causal_attention_grad = op(
 )
 """(g, q, k, v, out, logsumexp; scale=1), the last two the results of causal_attention(q, k, v) -> the cotangents of q, k, v."""
 
-causal_attention_grad.cost(_cost(1, 2))
+causal_attention_grad.cost(_cost("causal_attention_grad", 1, 2))
 
 
 @causal_attention_grad.workspace

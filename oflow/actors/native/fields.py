@@ -22,13 +22,14 @@ STATE = (
     "ACT", "LIMIT", "MISSING", "NEXT", "HELD", "PHASE", "FULL", "WAITING", "OWED", "ACKED", "IDLE", "POINTER", "QUEUE", "HEAP",
     "HEAP_SIZE", "MET", "GOING", "ENDED", "RECORDS", "WANTED", "CLOCK",
 )  # fmt: skip
-SHARED = ("STOP", "STEPS", "AWAKE", "PARKED", "RINGS")
-"""Addresses in memory that all workers see. PARKED: one word a worker, a cache line apart. RINGS: address of the ring from
+SHARED = ("STOP", "STEPS", "AWAKE", "PARKED", "FINISHED", "RINGS")
+"""Addresses in memory that all workers see. PARKED, FINISHED (steps whose acts it has all made): one word a worker, a cache line
+apart. RINGS: address of the ring from
 worker a to worker b at a * (workers + 1) + b, or 0."""
 NUMBERS = (
     "ME", "WORKERS", "ALONE", "OWN_COUNT", "SOURCE_COUNT", "QUEUE_SIZE", "QUEUE_HEAD", "QUEUE_COUNT", "GOING_COUNT", "GOING_AT",
-    "GOING_CALL", "SEEN_STEPS", "WANTED_COUNT", "RECORDING", "RECORD_COUNT", "RECORD_CAPACITY", "RECORD_ROOM", "BUSY", "BUDGET_START",
-    "ROW", "CALL", "CALL_END", "STATUS", "STARTED",
+    "GOING_CALL", "SEEN_STEPS", "LEFT", "DRAINING", "WANTED_COUNT", "RECORDING", "RECORD_COUNT", "RECORD_CAPACITY", "RECORD_ROOM",
+    "BUSY", "BUDGET_START", "DOUBT", "ROW", "CALL", "CALL_END", "STATUS", "STARTED",
     "YIELD", "SYSCALL", "FUTEX", "CLOCK_GETTIME", "GETPPID", "OWNER", "SPINS", "YIELDS",
 )  # fmt: skip
 FIELDS = (*TABLES, *PROGRAMS, *STATE, *SHARED, *NUMBERS)

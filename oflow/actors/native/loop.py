@@ -40,6 +40,8 @@ from oflow.arrays import FIRST, LATER
 from oflow.native.intrinsics import call, call_c, exchange, fence, fetch_add, fixed, load_acquire, pause, store_release, words
 
 inline = njit(forceinline=True)
+DOUBTED = 16
+"""Short acts after which a worker makes sure that nobody sleeps on its messages."""
 BYTES = 8
 
 
@@ -313,6 +315,7 @@ def admit(w: int, steps: int) -> None:
         if table(w, AT.CALLED, a):
             continue
         capped = at(w, AT.ACT, a) >= at(w, AT.LIMIT, a)
+        words(w)[AT.LEFT] += steps * table(w, AT.ACTS, a) - at(w, AT.LIMIT, a)
         put(w, AT.LIMIT, a, steps * table(w, AT.ACTS, a))
         if capped and ready(w, a):
             wake(w, a)
@@ -359,6 +362,10 @@ def run_program(w: int, a: int, first: int) -> int:
 
 @inline
 def begin(w: int, a: int) -> None:
+    if words(w)[AT.DOUBT] and (words(w)[AT.DOUBT] > DOUBTED or table(w, AT.WEIGHT, a) > 1):
+        settle(w)
+    elif words(w)[AT.DOUBT]:
+        words(w)[AT.DOUBT] += 1
     if constant(w, AT.RECORDING):
         words(w)[AT.STARTED] = now(w)
     take(w, a)
@@ -371,6 +378,7 @@ def over(w: int, a: int) -> None:
     if constant(w, AT.RECORDING):
         record(w, SPAN, a, at(w, AT.ACT, a), words(w)[AT.STARTED], now(w))
     words(w)[AT.BUSY] += table(w, AT.WEIGHT, a)
+    words(w)[AT.LEFT] -= 1
 
 
 @inline
@@ -386,6 +394,8 @@ def go(w: int, a: int) -> int:
     ended = finish(w, a, 0)
     release(w, a)
     tell(w, ended)
+    if words(w)[AT.LEFT] == 0:
+        through(w)
     return 0
 
 
@@ -407,7 +417,28 @@ def resume(w: int) -> int:
     count = words(w)[AT.GOING_COUNT]
     words(w)[AT.GOING_COUNT] = 0
     hand_on_together(w, count)
+    if words(w)[AT.LEFT] == 0:
+        through(w)
     return 0
+
+
+@njit
+def through(w: int) -> None:
+    """All admitted acts are made: tell the caller, who may be waiting for just that."""
+    store_release(constant(w, AT.FINISHED) + BYTES * SPACING * constant(w, AT.ME), words(w)[AT.SEEN_STEPS])
+    if not constant(w, AT.ALONE):
+        rouse(w, constant(w, AT.WORKERS))
+
+
+@inline
+def drained(w: int) -> bool:
+    """Whether the caller waits for the end of some steps, and every worker has finished them."""
+    if words(w)[AT.DRAINING] == 0:
+        return False
+    for n in range(constant(w, AT.WORKERS)):
+        if load_acquire(constant(w, AT.FINISHED) + BYTES * SPACING * n) < words(w)[AT.DRAINING]:
+            return False
+    return True
 
 
 @njit
@@ -432,13 +463,35 @@ def send(w: int, target: int, message: int) -> None:
     tail = words(ring)[RING_TAIL]
     words(ring)[RING_ENTRIES + (tail & words(ring)[RING_TAIL + 1])] = message
     store_release(ring + BYTES * RING_TAIL, tail + 1)
-    rouse(w, target)
+    if load_acquire(constant(w, AT.PARKED) + BYTES * SPACING * target) == 1:
+        wake_worker(w, target)
+    elif words(w)[AT.DOUBT] == 0:
+        words(w)[AT.DOUBT] = 1
+
+
+@njit
+def settle(w: int) -> None:
+    """Look again who sleeps, now that every message sent is visible to them.
+
+    A worker says that it sleeps before it looks at its rings once more, so one of us sees the other (Dekker); but that takes a
+    fence, which waits for the other core. So it is done once for several messages: before anything that takes long.
+    """
+    words(w)[AT.DOUBT] = 0
+    fence()
+    for target in range(constant(w, AT.WORKERS) + 1):
+        if table(w, AT.RINGS, constant(w, AT.ME) * (constant(w, AT.WORKERS) + 1) + target):
+            wake_worker(w, target)
 
 
 @njit
 def rouse(w: int, target: int) -> None:
-    """Wake a worker that sleeps. It said so before it looked at its rings once more, so one of us sees the other (Dekker)."""
+    """Wake a worker that sleeps, after what it has to see."""
     fence()
+    wake_worker(w, target)
+
+
+@njit
+def wake_worker(w: int, target: int) -> None:
     parked = constant(w, AT.PARKED) + BYTES * SPACING * target
     if load_acquire(parked) == 1 and exchange(parked, 0) == 1:
         if target < constant(w, AT.WORKERS):
@@ -470,7 +523,7 @@ def receive(w: int) -> bool:
 @njit
 def pending(w: int) -> bool:
     """Whether anything has come that `receive`, `admit` or the end of the run would react to."""
-    if load_acquire(constant(w, AT.STOP)) or load_acquire(constant(w, AT.STEPS)) != words(w)[AT.SEEN_STEPS]:
+    if load_acquire(constant(w, AT.STOP)) or load_acquire(constant(w, AT.STEPS)) != words(w)[AT.SEEN_STEPS] or drained(w):
         return True
     for n in range(constant(w, AT.SOURCE_COUNT)):
         ring = table(w, AT.SOURCES, n)
@@ -482,6 +535,8 @@ def pending(w: int) -> bool:
 @njit
 def rest(w: int) -> bool:
     """Nothing to do: spin, then yield, then sleep until a message comes. False when nothing can come (or it is time to look)."""
+    if words(w)[AT.DOUBT]:
+        settle(w)
     for _ in range(constant(w, AT.SPINS)):
         if pending(w):
             return True
@@ -590,6 +645,14 @@ def react(w: int) -> bool:
 @njit
 def work(w: int) -> int:
     """Act, receive and rest until something concerns Python; returns what."""
+    event = loop(w)
+    if words(w)[AT.DOUBT]:
+        settle(w)
+    return event
+
+
+@inline
+def loop(w: int) -> int:
     words(w)[AT.BUDGET_START] = now(w)
     while True:
         if react(w):
@@ -608,7 +671,7 @@ def work(w: int) -> int:
                 stopped = go(w, a)
             elif a == -2:
                 stopped = resume(w)
-            elif constant(w, AT.ALONE):
+            elif constant(w, AT.ALONE) or drained(w):
                 return IDLE
             elif rest(w):
                 continue
@@ -629,6 +692,8 @@ def host(w: int) -> int:
     """The caller has run host actor ROW: its slots are taken and handed on."""
     take(w, words(w)[AT.ROW])
     tell(w, finish(w, words(w)[AT.ROW], 0))
+    if words(w)[AT.DOUBT]:
+        settle(w)
     return 0
 
 

@@ -97,7 +97,9 @@ class NativeSession(Session):
     def drain(self, steps: int) -> None:
         self.admit(steps)
         self._want(())
+        self._caller["DRAINING"] = steps
         self._advance()
+        self._caller["DRAINING"] = 0
         if any(world.unfinished for world in self._team.worlds):
             raise self._blocked(f"the caller waits for the end of step {steps - 1}")
 
@@ -107,6 +109,8 @@ class NativeSession(Session):
         return 0
 
     def trace(self) -> Trace:
+        self._want(())
+        self._advance()  # acts are made when `drain` returns; acks may still be on their way
         spans, events = list(self._spans), initial_events(self.plan)
         for kind, a, b, c, d in np.concatenate(self._team.recorded()).tolist():
             if kind == fields.SPAN:

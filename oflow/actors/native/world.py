@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import sys
 from collections.abc import Callable
@@ -24,8 +25,10 @@ def words(count: int) -> np.ndarray:
     return np.zeros(count, np.int64)
 
 
-SPINS, YIELDS = 2000, 200
-"""How often a worker with nothing to do looks again before it yields, and before it sleeps: about 20 and 50 microseconds."""
+SPINS, YIELDS = 1000, 3
+"""How often a worker with nothing to do looks again before it yields, and before it sleeps: about 20 microseconds. On a busy
+machine who sleeps is woken at once, and who yields waits for its next turn. Where workers fill the cores the caller sleeps at
+once: by spinning it would take one of theirs."""
 RECORDS = 1 << 16
 MICROSECOND = 1e-6
 
@@ -45,6 +48,7 @@ class Common:
     steps: np.ndarray
     awake: np.ndarray
     parked: np.ndarray
+    finished: np.ndarray
     rings: np.ndarray
     keep: tuple[np.ndarray, ...]
 
@@ -56,10 +60,10 @@ def common(
     accordingly."""
     rings, memory = _rings(tables, worker, workers, zeros)
     weight = np.maximum(seconds / MICROSECOND, 1).astype(np.int64)
-    awake, parked = zeros(SPACING), zeros(SPACING * (workers + 1))
+    awake, parked, finished = zeros(SPACING), *(zeros(SPACING * (workers + 1)) for _ in range(2))
     awake[0] = workers
     return Common(
-        tables, linked, worker, workers, called, weight, zeros(SPACING), zeros(SPACING), awake, parked, rings, memory
+        tables, linked, worker, workers, called, weight, zeros(SPACING), zeros(SPACING), awake, parked, finished, rings, memory
     )
 
 
@@ -101,12 +105,13 @@ class World:
         self._put("SOURCES", np.array(sources, np.int64))
         room = 4 * int(self.arrays["ended"].size) + sum(8 + r.size for r in shared.keep) + 64
         self._put("RECORDS", zeros(RECORD_WORDS * (max(RECORDS, 4 * room) if recording else 1)))
-        for name in ("STOP", "STEPS", "AWAKE", "PARKED", "RINGS"):
+        for name in ("STOP", "STEPS", "AWAKE", "PARKED", "FINISHED", "RINGS"):
             self._put(name, getattr(shared, name.lower()))
+        crowded = me == shared.workers and shared.workers >= (os.cpu_count() or 1)
         numbers = {
             "ME": me, "WORKERS": shared.workers, "ALONE": alone, "OWN_COUNT": len(own), "SOURCE_COUNT": len(sources),
             "QUEUE_SIZE": len(t.streams) + 1, "RECORDING": recording, "RECORD_CAPACITY": max(RECORDS, 4 * room),
-            "RECORD_ROOM": room, "SPINS": SPINS, "YIELDS": YIELDS, "GOING_CALL": -1, **system(),
+            "RECORD_ROOM": room, "SPINS": 0 if crowded else SPINS, "YIELDS": 0 if crowded else YIELDS, "GOING_CALL": -1, **system(),
         }  # fmt: skip
         for name, number in numbers.items():
             self[name] = int(number)
