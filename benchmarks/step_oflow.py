@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding  # noqa: F401 - loads oflow's kernels; PyTorch and JAX load theirs when they are imported
 import msgspec
 from cases import BETAS, EPS, LR, Batch, Gpt, Mlp
 

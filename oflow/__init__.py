@@ -49,7 +49,7 @@ Plan.from_arrays = staticmethod(_from_arrays)  # type: ignore[attr-defined]
 for _drawn in (Plan, Graph, Trace, Schedule):
     setattr(_drawn, "_repr_svg_", view.repr_svg)  # noqa: B010 - mypy knows no such attribute
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Action", "B", "DeadlockError", "Device", "Graph", "KernelMissing", "Layout", "Link", "Machine", "NotFiniteError",
     "OflowError", "OutOfMemory", "P", "Placement", "PlacementError", "Plan", "PlanError", "Program", "ProgramFailed",

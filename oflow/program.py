@@ -122,7 +122,7 @@ class Program:
 
     def _steps(self, batches: Iterable[Any]) -> Iterator[Any]:
         run = self._start()
-        session = run.session
+        session, results, feed = run.session, run.results, run.feed
         session.overlap()
         source = iter(batches)
         failure: BaseException | None = None
@@ -130,15 +130,15 @@ class Program:
         self._streaming = True
         try:
             try:
-                while open_source or run.fetched < run.fed or run.results:
-                    if run.results:
-                        yield run.results.popleft()
-                    elif run.feed < 0 and run.fed == run.fetched:
+                while open_source or run.fetched < run.fed or results:
+                    if results:
+                        yield results.popleft()
+                    elif feed < 0 and run.fed == run.fetched:
                         open_source = open_source and self._stage(run, source)
                         self._guarded(session.admit, run.fed)
                     else:
                         row = self._guarded(session.wait, run.hosts if open_source else run.others)
-                        if row == run.feed and not self._stage(run, source):
+                        if row == feed and not self._stage(run, source):
                             open_source = False
                         else:
                             self._guarded(session.act, row)
@@ -147,11 +147,11 @@ class Program:
             finally:
                 if run is self._run:
                     self.quiesce()  # bring the steps that were begun to their end
-            while run.results:
-                yield run.results.popleft()
+            while results:
+                yield results.popleft()
         finally:
             self._streaming = False
-            run.results.clear()  # a loop that was left has no use for them, and the next one must not see them
+            results.clear()  # a loop that was left has no use for them, and the next one must not see them
         if failure is not None:
             raise failure
 

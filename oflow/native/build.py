@@ -1,6 +1,6 @@
-"""The child process that compiles routines: ``python -m oflow.native.build``, jobs as JSON on stdin.
+"""The process that compiles routines: ``python -m oflow.native.build``. Only this process imports numba.
 
-A job is [routine, object file to write, symbol]. Only this process imports numba.
+A line of JSON on stdin is a list of jobs [routine, object file to write, symbol]; the answer is a line {"error": ...}.
 """
 
 from __future__ import annotations
@@ -8,11 +8,14 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import select
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+IDLE_SECONDS = 20
 FASTMATH = {"reassoc", "contract", "nsz", "arcp", "afn"}
 """Not nnan and ninf: checks for NaN and infinity must stay."""
 
@@ -54,11 +57,24 @@ def _dead_ends(module: Any) -> str:
 
 
 def main() -> None:
-    for routine, path, symbol in json.load(sys.stdin):
-        code = compile_routine(routine, symbol)
-        part = Path(f"{path}.{os.getpid()}")
-        part.write_bytes(code)
-        part.replace(path)  # another process may be building the same
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a library prints is no answer
+    while select.select([sys.stdin], [], [], IDLE_SECONDS)[0]:
+        line = sys.stdin.readline()
+        if not line:
+            return
+        print(json.dumps({"error": _build(json.loads(line))}), file=answers)
+
+
+def _build(jobs: list[tuple[str, str, str]]) -> str:
+    try:
+        for routine, path, symbol in jobs:
+            part = Path(f"{path}.{os.getpid()}")
+            part.write_bytes(compile_routine(routine, symbol))
+            part.replace(path)  # another process may be building the same
+    except Exception:
+        return traceback.format_exc()
+    return ""
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import importlib.util
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from oflow.errors import KernelMissing
+from oflow.native import builders
 
 PACKAGE = __package__.partition(".")[0]
 WIDE = "-prefer-256-bit"
@@ -107,22 +107,9 @@ def build(routines: Sequence[str]) -> None:
         return
     cache_folder().mkdir(parents=True, exist_ok=True)
     name, features = cpu()
-    environment = {**os.environ, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
     count = min(os.cpu_count() or 1, -(-len(routines) // PARALLEL_BUILDS))
-    jobs = [json.dumps([(r, str(object_path(r)), symbol(r)) for r in routines[i::count]]) for i in range(count)]
-    command = [sys.executable, "-m", "oflow.native.build"]
-    with_pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
-    children = [subprocess.Popen(command, **with_pipes) for _ in jobs]
-    failures = []
-    for child, job in zip(children, jobs, strict=True):
-        assert child.stdin is not None
-        child.stdin.write(job)
-        child.stdin.close()
-        child.stdin = None
-    for child in children:
-        _, errors = child.communicate()
-        if child.returncode:
-            failures.append(errors)
+    shares = [[(r, str(object_path(r)), symbol(r)) for r in routines[i::count]] for i in range(count)]
+    failures = builders.run(shares, {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features})
     if failures:
         raise KernelMissing("a kernel could not be compiled:\n" + "\n".join(failures))
 

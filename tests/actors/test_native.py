@@ -15,7 +15,7 @@ from oflow.actors import Session, native, processes, rehearse, simulate, threads
 from oflow.actors.native.compiled import PythonPrograms
 from oflow.arrays import tables
 from oflow.errors import DeadlockError, PlanError, WorkerLost
-from oflow.native import available
+from oflow.native import available, builders
 from oflow.plan import Plan
 from tests.plans import PlanBuilder, chain, pipeline_1f1b, play, random_plan
 
@@ -126,6 +126,7 @@ def test_an_error_in_a_worker_process_is_the_callers() -> None:
 
 def holdings() -> dict[str, int]:
     """What this process holds: shared-memory files, child processes, threads, descriptors, shared mappings."""
+    builders.end()
     gc.collect()
     children = sum(len((task / "children").read_text().split()) for task in Path("/proc/self/task").iterdir())
     maps = Path("/proc/self/maps").read_text().splitlines()

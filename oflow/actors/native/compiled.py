@@ -13,7 +13,7 @@ from oflow.arrays import Linked, Tables, starts, tables
 from oflow.native import addresses
 from oflow.plan import Plan
 
-LOOP = "oflow.actors.native.loop"
+LOOP = "oflow.actors.native.machine.loop"
 Routine = Callable[[int], int]
 
 

@@ -24,7 +24,7 @@ from oflow.actors.threads import threads
 from oflow.errors import DeadlockError
 from oflow.plan import Plan, SlotEvent, Span, Trace
 
-ROW = NUMBER["ROW"]
+ROW, PENDING = NUMBER["ROW"], NUMBER["PENDING"]
 NANOSECOND = 1e-9
 EVENTS = {fields.WRITE: "write", fields.FULL_SLOT: "full", fields.FREE: "free"}
 
@@ -50,7 +50,9 @@ class NativeSession(Session):
         self._acts_a_step = {row: int(t.acts[row]) for row in rows}
         self._wanted: Iterable[int] = ()
         self._spans: list[Span] = []
+        self._alone = not team.size
         # views of words that every step reads
+        self._admitted = team.common.steps.data
         self._cells, self._address = self._caller.cells, self._caller.address
         self._next, self._acts = self._caller.arrays["next"].data, self._caller.arrays["act"].data
         # not the team itself: its failure's traceback may hold this session
@@ -59,6 +61,7 @@ class NativeSession(Session):
 
     @property
     def host(self) -> Mapping[int, ActorView]:
+        self._host_act(self._address)
         return {row: ActorView(self._team, row) for row in self._ports}
 
     # ------------------------------------------------------------ for the caller
@@ -82,8 +85,9 @@ class NativeSession(Session):
             self.launch[actor](number, slots)
             if self.recorded:
                 self._spans.append(Span(actor, number, self.plan.actors[actor].stream, started, self._clock()))
-            self._cells[ROW] = actor
-            self._host_act(self._address)
+            self._cells[PENDING] = actor
+            if not self._alone:  # others may be waiting for it
+                self._host_act(self._address)
         except BaseException as e:
             self._fail(e)
             raise
@@ -91,8 +95,11 @@ class NativeSession(Session):
     def admit(self, steps: int) -> None:
         if steps > self.steps:
             self.steps = steps
-            self._caller["STATUS"] = steps
-            self._admit_steps(self._address)
+            if self._alone:
+                self._admitted[0] = steps
+            else:
+                self._caller["STATUS"] = steps
+                self._admit_steps(self._address)
 
     def drain(self, steps: int) -> None:
         self.admit(steps)
@@ -163,6 +170,7 @@ class NativeSession(Session):
         return perf_counter() - self._zero
 
     def _blocked(self, waiting: str) -> DeadlockError:
+        self._host_act(self._address)
         views = {row: ActorView(self._team, row) for row in range(len(self.plan.actors))}
         return deadlock(self.plan, views, self._head, max(self.steps, 1), waiting)
 

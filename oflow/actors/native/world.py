@@ -111,7 +111,8 @@ class World:
         numbers = {
             "ME": me, "WORKERS": shared.workers, "ALONE": alone, "OWN_COUNT": len(own), "SOURCE_COUNT": len(sources),
             "QUEUE_SIZE": len(t.streams) + 1, "RECORDING": recording, "RECORD_CAPACITY": max(RECORDS, 4 * room),
-            "RECORD_ROOM": room, "SPINS": 0 if crowded else SPINS, "YIELDS": 0 if crowded else YIELDS, "GOING_CALL": -1, **system(),
+            "RECORD_ROOM": room, "SPINS": 0 if crowded else SPINS,
+            "YIELDS": 0 if crowded else YIELDS, "GOING_CALL": -1, "PENDING": -1, **system(),
         }  # fmt: skip
         for name, number in numbers.items():
             self[name] = int(number)

@@ -1,0 +1,1 @@
+"""The compiled loop and its parts: numba code over a worker's world."""
