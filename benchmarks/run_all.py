@@ -20,7 +20,7 @@ from report import options
 from turns import natural
 
 RUNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "train_step": (("--rounds", "9", "--most", "15"), ("--rounds", "3", "--most", "3", "--seconds", "0.05", "--machine", "reference")),
+    "train_step": (("--rounds", "7", "--most", "11"), ("--rounds", "3", "--most", "3", "--seconds", "0.05", "--machine", "reference")),
     "kernels": ((), ("--rounds", "3", "--seconds", "0.02")),
     "overhead": ((), ("--rounds", "3", "--seconds", "0.02")),
     "pipeline": ((), ("--rounds", "3", "--seconds", "0.02")),

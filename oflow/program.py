@@ -46,8 +46,9 @@ def compile(
     micro_batches: parts the batch (axis 0 of the first input) is cut into. schedule: "1f1b", "gpipe" or an of.Schedule.
     executor: "native" (the compiled loop; the default where numba is), "processes" (the same loop, a process a worker), "threads"
     (the same actors in Python) or "simulator" (real kernels in one thread in virtual time).
-    workers: how many, or the streams (``cpu:0/compute``) of each; default one a device, at most the cores (threads: the cores);
-    0: the caller's own thread. kernels: "compiled" (the default where numba is) or "numpy"; what has no compiled form is NumPy's.
+    workers: how many, or the streams (``cpu:0/compute``) of each; default one a device, at most the cores (threads: the cores).
+    The native driver's first worker is the caller's own thread; threads with 0 use no other either.
+    kernels: "compiled" (the default where numba is) or "numpy"; what has no compiled form is NumPy's.
     blas: whose matrix products compiled kernels call, "numpy" (the library that NumPy ships) or "mkl".
     machine: the machine model that plans are timed with, or the name of a preset: "reference" (the default, constant) or
     "measured" (this machine, see `oflow bench machine`). seed: of initial values.

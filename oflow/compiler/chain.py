@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from oflow.compiler.options import Options
+from oflow.compiler.overwrite import Temporary, overwrite
 from oflow.compiler.packing import pack
 from oflow.machine import Cost, total
-from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, Scratch, aligned
+from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, Scratch
 from oflow.types import TensorType
 
 
@@ -127,19 +128,6 @@ def _internal_registers(plan: Plan, groups: list[list[int]]) -> set[int]:
 # ---------------------------------------------------------------- joining the programs
 
 
-@dataclass(frozen=True, slots=True)
-class _Temporary:
-    """A value or workspace inside a chain: first and last call that touch it (inclusive)."""
-
-    types: tuple[TensorType, ...]
-    first: int
-    last: int
-
-    @property
-    def nbytes(self) -> int:
-        return max(aligned(t.nbytes) for t in self.types)
-
-
 def _merge(plan: Plan, members: list[int], inside: set[int], rows: dict[int, int]) -> ActorTemplate:
     actors = [plan.actor_templates[m] for m in members]
     ports, place = _ports(actors, inside, rows)
@@ -174,7 +162,7 @@ def _ports(actors: list[ActorTemplate], inside: set[int], rows: dict[int, int]) 
 
 def _calls(
     plan: Plan, actors: list[ActorTemplate], inside: set[int], place: Place
-) -> tuple[tuple[Call, ...], list[_Temporary]]:
+) -> tuple[tuple[Call, ...], list[Temporary]]:
     spans: dict[tuple[str, int], list[int]] = {}
     types: dict[tuple[str, int], tuple[TensorType, ...]] = {}
     steps = [(member, actor, call) for member, actor in enumerate(actors) for call in actor.calls]
@@ -199,7 +187,7 @@ def _calls(
     for at, (member, _, call) in enumerate(steps):
         outs, ins = tuple(bound(member, a) for a in call.outs), tuple(bound(member, a) for a in call.ins)
         calls.append(replace(call, outs=outs, ins=ins, workspace=number["workspace", at] if call.workspace >= 0 else -1))
-    return tuple(calls), [_Temporary(types[key], min(at), max(at)) for key, at in spans.items()]
+    return overwrite(calls, [Temporary(types[key], min(at), max(at)) for key, at in spans.items()])
 
 
 def _sum_costs(columns: list[tuple[Cost, ...]]) -> tuple[Cost, ...]:

@@ -196,12 +196,17 @@ class _Expansion:
             tuple(TensorType(tuple(b - a for a, b in box), self.graph.values[v].type.dtype) for box, v in zip(side, vs, strict=True))
             for side, vs in zip(boxes, (node.ins, node.outs), strict=True)
         ]
-        counts = [len(self._parts(node, i, v)) for i, v in enumerate(node.ins)]
+        gathered = dict(node.attributes.get("pieces", ()))
+        whole = [time_type(self.graph, v) if i in gathered else t for i, (v, t) in enumerate(zip(node.ins, types[0], strict=True))]
+        counts = [1 if i in gathered else len(self._parts(node, i, v)) for i, v in enumerate(node.ins)]
         local |= {name: counts[i] for i, name in REGISTRY[node.op].parts.items() if name and counts[i] > 1}
-        return local, tuple(t for t, count in zip(types[0], counts, strict=True) for _ in range(count)), types[1]
+        return local, tuple(t for t, count in zip(whole, counts, strict=True) for _ in range(count)), types[1]
 
     def _parts(self, node: Node, index: int, v: int) -> list[tuple[int, tuple[int, ...]]]:
-        """(value, peers) for each part of an operand: all ranks' summands where the operator adds them itself, else its own."""
+        """(value, peers) for each part of an operand: all ranks' summands or pieces where the operator takes them, else its own."""
+        if index in dict(node.attributes.get("pieces", ())):
+            size = self._layout(v).placement.size
+            return [(v, (rank,) * size) for rank in range(size)]
         partial = index in REGISTRY[node.op].parts and self._layout(v).is_partial
         return [(v, peers) for peers in summands(self._layout(v))] if partial else [(v, ())]
 
@@ -210,9 +215,9 @@ class _Expansion:
         moved = Cost()
         for i, v in enumerate(node.ins):
             kind, layout = time_type(self.graph, v), self._layout(v)
-            nbytes = TensorType(layout.shard_shape(kind.shape, rank), kind.dtype).nbytes
             others = [peers[rank] for _, peers in self._parts(node, i, v) if peers and peers[rank] != rank]
-            moved += Cost(received=tuple((layout.placement.devices[peer], nbytes) for peer in others))
+            sizes = [TensorType(layout.shard_shape(kind.shape, peer), kind.dtype).nbytes for peer in others]
+            moved += Cost(received=tuple((layout.placement.devices[p], n) for p, n in zip(others, sizes, strict=True)))
         return moved
 
     def _pull(self, node: Node) -> tuple[list[PortTemplate], Call, tuple[Cost, ...], tuple[Scratch, ...]]:

@@ -6,6 +6,9 @@ adds to the total itself: its result is the total, a value made once a step (in 
 Over ranks: an update that takes its gradient in parts reads every rank's partial gradient where it lies and adds them in rank
 order, so the boxing P(sum) -> B before it falls away. That is a matter of cost: each rank reads all parts, where the boxing's two
 pulls share the work and then copy.
+
+In place: an operator that takes an operand in pieces reads the ranks' shards where they lie, so the boxing S -> B before it is no
+copy any more, only the messages of its ports; where devices share memory and that costs less.
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ from oflow.compiler.recompute import needed
 from oflow.graph import Graph, Node, time_type
 from oflow.machine import Cost, Machine
 from oflow.ops import REGISTRY
-from oflow.sbp import B, Layout, Step
-from oflow.types import TensorType
+from oflow.sbp import B, Layout, Placement, Step
+from oflow.types import TensorType, freeze
 
 
 def fold(graph: Graph, machine: Machine) -> Graph:
-    return _over_ranks(_over_micro_batches(graph), machine)
+    return _in_place(_over_ranks(_over_micro_batches(graph), machine), machine)
 
 
 # ---------------------------------------------------------------- micro-batches
@@ -127,3 +130,64 @@ def _boxing_cost(graph: Graph, node: Node) -> Cost:
     sizes = [(devices[pull.source], pull.size * kind.itemsize) for pull in pulls]
     total = sum((Cost(received=(one,)) for one in sizes if one[0] != dst.placement.devices[0]), Cost())
     return replace(total, nbytes=2.0 * sum(n for _, n in sizes), calls=1)
+
+
+# ---------------------------------------------------------------- shards
+
+
+def _in_place(graph: Graph, machine: Machine) -> Graph:
+    makers, readers = graph.producers(), graph.consumers()
+    direct: dict[int, tuple[int, int]] = {}
+    taken: set[int] = set()
+    for v, node in makers.items():
+        axis = _gathered_axis(graph, node, v)
+        if axis < 0 or not _takes_pieces(graph, readers.get(v, []), v, taken):
+            continue
+        if _reading_pays(graph, machine, node, readers[v]):
+            direct[v] = node.ins[0], axis
+            taken.update(n.id for n in readers[v])
+    nodes = needed(graph, [_with_pieces(n, direct) for n in graph.nodes])
+    made = {v for n in nodes for v in n.outs} | set(graph.inputs) | {p.value for p in graph.parameters}
+    return replace(graph, nodes=nodes, values={v: value for v, value in graph.values.items() if v in made})
+
+
+def _gathered_axis(graph: Graph, node: Node, v: int) -> int:
+    """The axis along which a boxing joins the shards of devices that share memory, on those devices; -1 for any other node."""
+    if REGISTRY[node.op].lowering != "pull" or graph.values[node.ins[0]].time != graph.values[v].time:
+        return -1
+    have, want = graph.values[node.ins[0]].layout, graph.values[v].layout
+    assert have is not None and want is not None
+    one_axis = have.placement == want.placement and len(have.sbp) == 1 and have.placement.kind == "cpu"
+    return have.sbp[0].axis if one_axis and have.sbp[0].is_split and want.sbp == (B,) else -1
+
+
+def _takes_pieces(graph: Graph, readers: list[Node], v: int, taken: set[int]) -> bool:
+    """Whether every reader can take `v`, and only `v`, in pieces, and nobody takes it out of the step."""
+    fits = all(n.ins.count(v) == 1 and n.ins.index(v) in REGISTRY[n.op].gathers and n.id not in taken for n in readers)
+    return bool(readers) and fits and v not in graph.sinks() and {n.placement for n in readers} == {_placement(graph, v)}
+
+
+def _placement(graph: Graph, v: int) -> Placement:
+    layout = graph.values[v].layout
+    assert layout is not None
+    return layout.placement
+
+
+def _reading_pays(graph: Graph, machine: Machine, boxing: Node, readers: list[Node]) -> bool:
+    """Whether reading the others' shards in every reader takes the first rank less time than the copy."""
+    kind, layout = time_type(graph, boxing.ins[0]), graph.values[boxing.ins[0]].layout
+    assert layout is not None
+    devices = layout.placement.devices
+    sizes = [TensorType(layout.shard_shape(kind.shape, rank), kind.dtype).nbytes for rank in range(1, len(devices))]
+    read = Cost(received=tuple(zip(devices[1:], sizes, strict=True)))
+    return len(readers) * machine.seconds(read, devices[0]) < machine.seconds(_boxing_cost(graph, boxing), devices[0])
+
+
+def _with_pieces(node: Node, direct: dict[int, tuple[int, int]]) -> Node:
+    found = [(i, v) for i, v in enumerate(node.ins) if v in direct] if REGISTRY[node.op].lowering == "local" else []
+    if not found:
+        return node
+    ((index, v),) = found
+    source, axis = direct[v]
+    ins = tuple(source if i == index else operand for i, operand in enumerate(node.ins))
+    return replace(node, ins=ins, attrs=freeze({**node.attributes, "pieces": ((index, axis),)}))

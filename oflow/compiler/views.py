@@ -27,4 +27,5 @@ def views(graph: Graph) -> dict[int, int]:
 
 def _reads_only(node: Node, v: int) -> bool:
     op = REGISTRY[node.op]
-    return op.lowering != "pull" and v not in {node.ins[i] for i in op.inplace.values()}
+    peers_read_it = v in {node.ins[i] for i, _ in node.attributes.get("pieces", ())}
+    return op.lowering != "pull" and not peers_read_it and v not in {node.ins[i] for i in op.inplace.values()}

@@ -98,7 +98,10 @@ def _examples() -> list[Example]:
     ]
 
 
-fused = op("fused", rule=_rule, dtype=_dtypes, example=_examples)
+fused = op(
+    "fused", rule=_rule, dtype=_dtypes, example=_examples,
+    overwrites=lambda attrs: [i for i, count in enumerate(attrs["sums"]) if not count],
+)  # fmt: skip
 
 
 @fused.kernel

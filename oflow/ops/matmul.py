@@ -10,9 +10,9 @@ The gradient of "A, B -> C" is the same operator: contract("C, B -> A") and cont
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,9 @@ def _examples() -> list[Example]:
     ]
 
 
-matmul_op = op("matmul", rule=lambda ins, attrs: attrs["spec"], linear=[{0}, {1}], exact=True, adds=True, example=_examples)
+matmul_op = op(
+    "matmul", rule=lambda ins, attrs: attrs["spec"], linear=[{0}, {1}], exact=True, adds=True, gathers=(0, 1), example=_examples
+)
 
 
 @matmul_op.grad
@@ -59,13 +61,25 @@ def _(ins: Types, outs: Types, attrs: Attributes) -> Cost:
 
 
 @matmul_op.kernel
-def _(out: np.ndarray, a: np.ndarray, b: np.ndarray, *, spec: str) -> None:
-    _link(out, a, b, spec=spec)()
+def _(out: np.ndarray, *operands: np.ndarray, spec: str, pieces: Pieces = ()) -> None:
+    _link(out, *operands, spec=spec, pieces=pieces)()
 
 
 @matmul_op.linked
-def _link(out: np.ndarray, a: np.ndarray, b: np.ndarray, *, spec: str) -> Callable[[], object]:
+def _link(out: np.ndarray, *operands: np.ndarray, spec: str, pieces: Pieces = ()) -> Callable[[], object]:
     """The views that make it one batched product are found once."""
+    if len(operands) == 2:
+        return _product(out, *operands, spec)
+    calls: list[Callable[[], object]] = []
+    for piece in pieces_of(spec, pieces, [x.shape for x in operands]):
+        a, b = (operands[i][_slices(operands[i].ndim, axis, piece)] for i, axis in (piece.left, piece.right))
+        target = out[_slices(out.ndim, piece.result, piece)]
+        adds = piece.result < 0 and bool(calls)
+        calls.append(partial(_add_product, target, a, b, spec) if adds else _product(target, a, b, spec))
+    return partial(_run_all, calls)
+
+
+def _product(out: np.ndarray, a: np.ndarray, b: np.ndarray, spec: str) -> Callable[[], object]:
     form = canonical(spec)
     left = _merged(a.transpose(form.left), form.batch, form.rows, form.summed)
     right = _merged(b.transpose(form.right), form.batch, form.summed, form.columns)
@@ -75,6 +89,59 @@ def _link(out: np.ndarray, a: np.ndarray, b: np.ndarray, *, spec: str) -> Callab
     if left.shape[-1] == 0:
         return partial(np.copyto, out, 0)
     return partial(np.matmul, left, right, out=target)
+
+
+def _add_product(out: np.ndarray, a: np.ndarray, b: np.ndarray, spec: str) -> None:
+    made = np.empty_like(out)
+    _product(made, a, b, spec)()
+    out += made
+
+
+def _run_all(calls: Sequence[Callable[[], object]]) -> None:
+    for call in calls:
+        call()
+
+
+def _slices(ndim: int, axis: int, piece: Piece) -> tuple[Any, ...]:
+    return (*(slice(piece.start, piece.stop) if i == axis else slice(None) for i in range(ndim)), ...)
+
+
+# ---------------------------------------------------------------- an operand in pieces
+
+Pieces = tuple[tuple[int, int], ...]
+"""((operand, axis),): the operand arrives as consecutive pieces along the axis, in order; whole where there are two operands."""
+
+
+class Piece(NamedTuple):
+    """One product of several: elements start to stop of the factor that is cut.
+
+    left, right: (operand, the axis that is sliced, -1: none) of the product; result: the axis of the result that is sliced; -1 where
+    the factor is summed away, so that the products of all pieces add up.
+    """
+
+    start: int
+    stop: int
+    left: tuple[int, int]
+    right: tuple[int, int]
+    result: int
+
+
+def pieces_of(spec: str, pieces: Pieces, shapes: Sequence[tuple[int, ...]]) -> list[Piece]:
+    """The products that a call with an operand in pieces is made of; shapes of all operands as they arrive."""
+    ((operand, axis),) = pieces
+    names = [part.split() for part in split_spec(spec)]
+    factor = names[operand][axis]
+    other, result = (n.index(factor) if factor in n else -1 for n in (names[1 - operand], names[2]))
+    count = len(shapes) - 1
+    found, start = [], 0
+    for i in range(count):
+        stop = start + shapes[operand + i][axis]
+        sides = (operand + i, -1), (count if operand == 0 else 0, other)
+        left, right = sides if operand == 0 else (sides[1], sides[0])
+        if stop > start:
+            found.append(Piece(start, stop, left, right, result))
+        start = stop
+    return found or [Piece(0, 0, (0, -1), (len(shapes) - 1, -1), -1)]
 
 
 # ---------------------------------------------------------------- a product as batched matrices

@@ -74,6 +74,8 @@ class Op:
         view: bool = False,
         adds: bool = False,
         parts: Mapping[int, str] | None = None,
+        gathers: Iterable[int] = (),
+        overwrites: Callable[[Attributes], Iterable[int]] | None = None,
         example: Callable[[], Sequence[Example]],
     ) -> None:
         if name in REGISTRY:
@@ -93,6 +95,8 @@ class Op:
         self.view = view
         self.adds = adds
         self.parts = dict(parts or {})
+        self.gathers = frozenset(gathers)
+        self.overwrites = overwrites
         self.example = example
         self.gradient: Callable[..., Sequence[Tensor | None]] | None = None
         self.run: Callable[..., None] | None = None
@@ -265,6 +269,9 @@ def op(name: str, **parts: Any) -> Op:
     repeats   whether the result is the operand, repeated by NumPy's broadcasting
     view      whether the result is the operand's elements, in row-major order in another shape
     adds      whether kernels can add the (one) result to what is in its memory
+    gathers   operands that may come as consecutive pieces along an axis; the attribute pieces=((operand, axis),) says so
+    overwrites attributes -> results that may take the memory of an operand of their type which nobody reads any more; the attribute
+              inplace=((result, operand),) says so
     parts     {operand: attribute}: the operand may come as consecutive summands, added first to last; the attribute counts them
     example   () -> examples; an operator without one cannot be registered
 

@@ -11,6 +11,7 @@ from oflow.backends.compiled.matmul import axes_of, best, joined
 from oflow.errors import KernelMissing
 from oflow.native import available
 from oflow.native.blas import blas, symbol
+from oflow.ops import REGISTRY
 from oflow.ops.matmul import _einsum, split_spec
 
 needs_numba = pytest.mark.skipif(not available(), reason="numba is not installed")
@@ -77,6 +78,36 @@ def test_whole_numbers_have_no_form():
 
 
 @needs_numba
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("cuts", [(2, 3, 1), (0, 4, 2), (6,)])
+@pytest.mark.parametrize("spec", SPECS)
+def test_an_operand_may_come_in_pieces(spec, cuts, accumulate):
+    """Any operand, along any axis, uneven and empty pieces: the product of the whole, by the form and by NumPy's kernel."""
+    parts = [part.split() for part in spec.replace("->", ",").split(",")]
+    factors = sorted({f for part in parts for f in part})
+    rng = np.random.default_rng(SEED)
+    for operand in (0, 1):
+        for axis, factor in enumerate(parts[operand]):
+            sizes = {f: 2 + i for i, f in enumerate(factors)} | {factor: sum(cuts)}
+            a, b = (rng.integers(-3, 4, [sizes[f] for f in part]).astype("float32") for part in parts[:2])
+            want = np.full([sizes[f] for f in parts[2]], 7.0, "float32")
+            whole = np.empty_like(want)
+            REGISTRY["matmul"].run(whole, a, b, spec=spec)
+            pieces = np.split((a, b)[operand], np.cumsum(cuts)[:-1], axis)
+            ins = [np.ascontiguousarray(x) for x in ([*pieces, b] if operand == 0 else [a, *pieces])]
+            attrs = {"spec": spec, "pieces": ((operand, axis),)}
+            if len(cuts) == 1:
+                attrs = {"spec": spec}
+            if not accumulate:
+                REGISTRY["matmul"].run(want, *ins, **attrs)
+                np.testing.assert_array_equal(want, whole)
+            got = np.full_like(whole, 7.0)
+            call = dataclasses.replace(direct.call_of("matmul", [got], ins, attrs), accumulate=accumulate)
+            assert direct.bind(FORMS["matmul"](call), (got, *ins))() == 0
+            np.testing.assert_array_equal(got, whole + 7 if accumulate else whole)
+
+
+@needs_numba
 def test_random_specs():
     """Up to two axes of each kind, in any order in each place."""
     rng = np.random.default_rng(SEED)
@@ -106,7 +137,7 @@ def test_nan_stands_where_numpy_has_it():
 
 
 def test_neighbouring_axes_become_one():
-    axes = joined(axes_of("b t k, n k -> b t n", (2, 3, 7), (2, 3, 6), (7, 6)))
+    axes = joined(axes_of("b t k, n k -> b t n", {"b": 2, "t": 3, "k": 6, "n": 7}, ((18, 6, 1), (6, 1), (21, 7, 1))))
     assert [len(axes[kind]) for kind in ("batch", "row", "column", "summed")] == [0, 1, 1, 1]
     found = best(axes)
     assert (found.routine, found.rows.size, found.columns.size, found.summed.size, found.loops) == ("matrices", 6, 7, 6, ())

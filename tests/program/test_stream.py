@@ -11,11 +11,16 @@ import numpy as np
 import pytest
 
 import oflow as of
+from oflow.native import available
 from tests.program.nets import WIDE, batches, classifier
 
 EXECUTORS: dict[str, dict[str, Any]] = {
-    "threads": {"workers": 2}, "one thread": {"workers": 1}, "no thread": {"workers": 0}, "simulator": {"executor": "simulator"},
+    "threads": {"executor": "threads", "workers": 2}, "one thread": {"executor": "threads", "workers": 1},
+    "no thread": {"executor": "threads", "workers": 0}, "simulator": {"executor": "simulator"},
 }  # fmt: skip
+if available():
+    EXECUTORS |= {"native": {"executor": "native", "workers": 2}, "native caller": {"executor": "native", "workers": 0}}
+    EXECUTORS["processes"] = {"executor": "processes"}
 every_executor = pytest.mark.parametrize("options", EXECUTORS.values(), ids=EXECUTORS.keys())
 
 
@@ -29,7 +34,8 @@ def test_a_stream_is_repeated_calls(layout: str, options: dict[str, Any]) -> Non
     data = batches(7)
     with classifier(layout, micro_batches=2, **options) as step:
         called = [step(x, y) for x, y in data]
-    with classifier(layout, micro_batches=2, checked=True, **options) as step:
+    checked = options["executor"] != "processes"
+    with classifier(layout, micro_batches=2, checked=checked, **options) as step:
         assert list(step.stream(data)) == called
     with classifier(layout, micro_batches=2, **options) as step:
         mixed = [step(*data[0]), *step.stream(data[1:4]), step(*data[4]), *step.stream(iter(data[5:]))]
@@ -148,12 +154,13 @@ def test_a_second_loop_inside_a_loop_is_refused_and_harmless() -> None:
         assert len(losses) == 4 and step.state_dict()["optimizer.step"] == 4
 
 
-def test_no_thread_stays_behind() -> None:
+@pytest.mark.parametrize("executor", [name for name in ("threads", "native") if name in EXECUTORS])
+def test_no_thread_stays_behind(executor: str) -> None:
     gc.collect()
     before = len(workers())
-    step = classifier("pipeline x data", micro_batches=2, workers=2)
+    step = classifier("pipeline x data", micro_batches=2, executor=executor, workers=2)
     step(*batches(1)[0])
-    assert len(workers()) == before + 2
+    assert len(workers()) == before + (2 if executor == "threads" else 1)  # the native driver's caller is a worker
     step.close()
     assert len(workers()) == before
     step(*batches(1)[0])  # a closed program starts again

@@ -47,7 +47,7 @@ def shared_bytes(nbytes: int) -> np.ndarray:
 class ProcessTeam(Team):
     """Workers as processes; see the module."""
 
-    least = 1
+    caller_works = False
     zeros = staticmethod(shared_words)
 
     def __init__(self, plan: Plan, compiled: Compiled, workers: Workers, recorded: bool) -> None:

@@ -1,8 +1,8 @@
 """The native driver: one compiled loop a worker over the plan as arrays; Python runs only what has no compiled form.
 
-With one worker everything runs on the caller's thread. Else each worker is a thread (or a process, see `processes`); the caller
-hosts the actors of ``host:`` devices. Messages between workers are words in shared rings. A worker with nothing to do spins for
-some microseconds, yields, then sleeps.
+The caller's thread is one of the workers; it also hosts the actors of ``host:`` devices. The others are threads (or all of them
+processes, see `processes`). Messages between workers are words in shared rings. A worker with nothing to do spins for some
+microseconds, yields, then sleeps.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def native(
     granted: SlotCall | None = None, checked: bool = False, recorded: bool = False, workers: Workers = None,
     started: bool = True,
 ) -> Session:  # fmt: skip
-    """A session of `plan` on the compiled loop, `workers` as threads; with one worker or none everything runs on the caller's.
+    """A session of `plan` on the compiled loop: the caller's thread and one thread for each further worker.
 
     compiled: the plan's linked programs; without them each act is one call of ``launch[row]``. A checked run, or one that wants to
     hear of freed slots, uses the Python machine on threads.

@@ -22,26 +22,18 @@ Workers = int | Sequence[Sequence[str]] | None
 """How many workers, or the streams (``device/stream``) of each; None: one a device, at most the cores."""
 
 
-def divide(plan: Plan, t: Tables, workers: Workers, least: int = 2) -> tuple[np.ndarray, tuple[tuple[str, ...], ...]]:
-    """The worker of each actor, and the streams of each worker. Fewer than `least`: the caller does everything, there is none.
-
-    Raises PlanError unless streams that are given are all device streams, each once.
-    """
+def divide(plan: Plan, t: Tables, workers: Workers) -> list[list[str]]:
+    """The streams of each worker. Raises PlanError unless streams that are given are all device streams, each once."""
     devices = [d for d in t.devices if not d.startswith("host:")]
     if workers is None:
         workers = max(1, min(os.cpu_count() or 1, len(devices)))
     if isinstance(workers, int):
-        shares = assign(plan, workers) if workers else []
-    else:
-        shares = [list(share) for share in workers]
-        own = [s for s in t.streams if not s.startswith("host:")]
-        if sorted(s for share in shares for s in share) != sorted(own):
-            raise PlanError(f"workers must name each of these streams once: {', '.join(own)}")
-    if len(shares) < least:
-        return np.zeros(len(t.acts), np.int64), ()
-    number = {stream: n for n, share in enumerate(shares) for stream in share}
-    by_stream = np.array([number.get(s, len(shares)) for s in t.streams], np.int64)
-    return by_stream[t.stream], tuple(tuple(share) for share in shares)
+        return assign(plan, max(1, workers))
+    shares = [list(share) for share in workers]
+    own = [s for s in t.streams if not s.startswith("host:")]
+    if sorted(s for share in shares for s in share) != sorted(own):
+        raise PlanError(f"workers must name each of these streams once: {', '.join(own)}")
+    return shares
 
 
 def act_seconds(plan: Plan) -> np.ndarray:
@@ -57,15 +49,23 @@ def act_seconds(plan: Plan) -> np.ndarray:
 
 
 class Team:
-    """The workers of a run: their worlds, the compiled loop, the first failure. Its threads hold it, not the session."""
+    """The workers of a run: their worlds, the compiled loop, the first failure. Its threads hold it, not the session.
 
-    least = 2
+    The caller's thread is the first worker, so that there are no more threads than workers; it hosts the ``host:`` devices too.
+    """
+
+    caller_works = True
     zeros: Zeros = staticmethod(words)
 
     def __init__(self, plan: Plan, compiled: Compiled, workers: Workers, recorded: bool) -> None:
         t = compiled.tables
-        worker, self.shares = divide(plan, t, workers, self.least)
+        shares = divide(plan, t, workers)
+        self.shares = shares[1:] if self.caller_works else shares
+        """The streams of the workers beside the caller."""
         self.size = len(self.shares)
+        number = {stream: n for n, share in enumerate(self.shares) for stream in share}
+        by_stream = np.array([number.get(s, self.size) for s in t.streams], np.int64)
+        worker = by_stream[t.stream] if len(t.stream) else t.stream
         seconds = act_seconds(plan)
         self.compiled, self.worker, self.routines = compiled, worker, routines()
         self.common = common(t, compiled.linked, compiled.called, worker, self.size, seconds, self.zeros)

@@ -9,19 +9,21 @@ no choice of axes gives it matrices worth a call, plain loops multiply.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
-from oflow.backends.compiled.form import OpCall, Step, Steps, Symbol, Word, form, kernel
+from oflow.backends.compiled.form import Address, OpCall, Step, Steps, Symbol, Word, form, kernel
 from oflow.backends.compiled.moves import fill, strides
-from oflow.ops.matmul import split_spec
+from oflow.ops.matmul import Piece, pieces_of, split_spec
 
 BATCH, ROW, COLUMN, SUMMED = "batch", "row", "column", "summed"
 ROUTINES = ("vector", "matrices", "plain")
 TINY = 64
 """Products of two numbers below which plain loops are faster than a call of BLAS."""
+Places = tuple[Address, Address, Address]
+"""Where left operand, right operand and result begin."""
 LARGEST = 2**31 - 1
 """The largest size or row length that every BLAS takes."""
 
@@ -63,25 +65,55 @@ def matmul(call: OpCall) -> Steps | None:
     dtype = call.outs[0].dtype
     if dtype not in ("float32", "float64"):
         return None
-    axes = joined(axes_of(call.attrs["spec"], call.outs[0].shape, call.ins[0].shape, call.ins[1].shape))
+    spec, shapes = call.attrs["spec"], [t.shape for t in call.ins]
+    if len(shapes) > 2:
+        pieces = pieces_of(spec, call.attrs["pieces"], shapes)
+        steps = [_piece(call, spec, piece, adds=piece.result < 0 and i > 0) for i, piece in enumerate(pieces)]
+        return tuple(step for part in steps for step in part)
+    axes = axes_of(spec, _sizes(spec, *shapes), (strides(shapes[0]), strides(shapes[1]), strides(call.outs[0].shape)))
+    return _steps(call, axes, (call.operand(0), call.operand(1), call.out(0)), call.accumulate)
+
+
+def _steps(call: OpCall, axes: dict[str, list[Axis]], where: Places, accumulate: bool) -> Steps:
     if any(a.size == 0 for kind in (BATCH, ROW, COLUMN) for a in axes[kind]):
         return ()
     if any(a.size == 0 for a in axes[SUMMED]):
-        return () if call.accumulate else fill(call, 0)
-    return _step(call, best(axes))
+        return () if accumulate else fill(call, 0)
+    return _step(call, best(joined(axes)), where, accumulate)
+
+
+def _piece(call: OpCall, spec: str, piece: Piece, *, adds: bool) -> Steps:
+    """The product of one piece: what is not cut is read and written where its slice lies."""
+    names = [part.split() for part in split_spec(spec)]
+    places = [(*piece.left, call.operand), (*piece.right, call.operand), (0, piece.result, call.out)]
+    types = [call.ins[piece.left[0]], call.ins[piece.right[0]], call.outs[0]]
+    steps = [strides(t.shape) for t in types]
+    factor = next((n[axis] for n, (_, axis, _) in zip(names, places, strict=True) if axis >= 0), "")
+    sizes = _sizes(spec, types[0].shape, types[1].shape) | ({factor: piece.stop - piece.start} if factor else {})
+    offsets = [piece.start * step[axis] * t.itemsize if axis >= 0 else 0
+               for step, (_, axis, _), t in zip(steps, places, types, strict=True)]  # fmt: skip
+    left, right, out = (at(index, offset) for (index, _, at), offset in zip(places, offsets, strict=True))
+    return _steps(call, axes_of(spec, sizes, (steps[0], steps[1], steps[2])), (left, right, out), call.accumulate or adds)
+
+
+def _sizes(spec: str, a: Sequence[int], b: Sequence[int]) -> dict[str, int]:
+    left, right, _ = (part.split() for part in split_spec(spec))
+    return {**dict(zip(left, a, strict=True)), **dict(zip(right, b, strict=True))}
 
 
 # ---------------------------------------------------------------- axes
 
 
-def axes_of(spec: str, out: Sequence[int], a: Sequence[int], b: Sequence[int]) -> dict[str, list[Axis]]:
-    """The axes of each kind, those of size 1 left out; in the order of the result, summed ones in that of the left operand."""
+def axes_of(spec: str, sizes: Mapping[str, int], steps: tuple[Sequence[int], Sequence[int], Sequence[int]]) -> dict[str, list[Axis]]:
+    """The axes of each kind, those of size 1 left out; in the order of the result, summed ones in that of the left operand.
+
+    sizes: of each factor; steps: of each axis of left operand, right operand and result, in elements.
+    """
     left, right, result = (part.split() for part in split_spec(spec))
-    sizes = {**dict(zip(left, a, strict=True)), **dict(zip(right, b, strict=True))}
-    steps = [dict(zip(names, strides(shape), strict=True)) for names, shape in ((left, a), (right, b), (result, out))]
+    of_side = [dict(zip(names, side, strict=True)) for names, side in zip((left, right, result), steps, strict=True)]
     found: dict[str, list[Axis]] = {BATCH: [], ROW: [], COLUMN: [], SUMMED: []}
     for f in dict.fromkeys([*result, *left]):
-        axis = Axis(sizes[f], *(s.get(f, 0) for s in steps))
+        axis = Axis(sizes[f], *(side.get(f, 0) for side in of_side))
         kind = (SUMMED if f in left else COLUMN) if f not in result else BATCH if f in left and f in right else ROW if f in left else COLUMN
         if axis.size != 1:
             found[kind].append(axis)
@@ -141,13 +173,13 @@ def _stored(rows: Axis, columns: Axis, where: str) -> tuple[int, int] | None:
 # ---------------------------------------------------------------- the step
 
 
-def _step(call: OpCall, m: Matrices) -> Steps:
+def _step(call: OpCall, m: Matrices, where: Places, accumulate: bool) -> Steps:
     item = call.outs[0].itemsize
-    sides = [(call.operand(0), "left"), (call.operand(1), "right")]
+    sides = [(where[0], "left"), (where[1], "right")]
     (a, in_a), (b, in_b) = reversed(sides) if m.swapped else sides
     symbol, shape = LOOKS[m.routine](m, in_a, in_b)
     words: list[Word] = [
-        Symbol(f"{symbol}.{call.outs[0].dtype}") if symbol else 0, call.out(0), a, b, int(call.accumulate),
+        Symbol(f"{symbol}.{call.outs[0].dtype}") if symbol else 0, where[2], a, b, int(accumulate),
         len(m.loops), math.prod(axis.size for axis in m.loops), *shape, *[0] * (SHAPE_WORDS - len(shape)),
     ]  # fmt: skip
     for axis in m.loops:

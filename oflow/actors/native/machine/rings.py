@@ -59,7 +59,7 @@ def wake_worker(w: int, target: int) -> None:
 @inline
 def drained(w: int) -> bool:
     """Whether the caller waits for the end of some steps, and every worker has finished them."""
-    if words(w)[AT.DRAINING] == 0:
+    if words(w)[AT.DRAINING] == 0 or words(w)[AT.LEFT] > 0:
         return False
     for n in range(constant(w, AT.WORKERS)):
         if load_acquire(constant(w, AT.FINISHED) + BYTES * SPACING * n) < words(w)[AT.DRAINING]:
