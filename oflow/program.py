@@ -218,14 +218,16 @@ class Program:
         return self._run
 
     def _deliver(self, found: Mapping[str, np.ndarray]) -> Any:
-        self.taps = {name: found[name] for name in self.captured.taps}
+        if self.captured.taps:
+            self.taps = {name: found[name] for name in self.captured.taps}
         return self._shaped(found)
 
     def _shaped(self, found: Mapping[str, np.ndarray]) -> Any:
         """The outputs in the form the traced function returned them; scalars as NumPy scalars."""
-        leaves = {name: found[name][()] if found[name].shape == () else found[name] for name in self.captured.outputs}
         if self.captured.form == "single":
-            return leaves[self.captured.outputs[0]]
+            only = found[self.captured.outputs[0]]
+            return only if only.shape else only[()]
+        leaves = {name: found[name] if found[name].shape else found[name][()] for name in self.captured.outputs}
         return leaves if self.captured.form == "dict" else tuple(leaves.values())
 
     def _link_state(self, memory: Memory) -> None:
