@@ -299,7 +299,7 @@ def _edges(plan: Plan, register: np.ndarray, out: np.ndarray, registers: int) ->
 
 
 def _name(plan: Plan, row: int) -> str:
-    return plan.register_templates[int(np.searchsorted(plan.register_bases, row, "right")) - 1].name
+    return plan.register_templates[plan.register_template_of(row)].name
 
 
 def _orders(plan: Plan, streams: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -379,6 +379,10 @@ class Plan:
         """The actor template that actor `row` is stamped from."""
         return bisect_right(self.actor_bases, row) - 1
 
+    def register_template_of(self, row: int) -> int:
+        """The register template that register `row` is stamped from."""
+        return bisect_right(self.register_bases, row) - 1
+
     @property
     def devices(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(device for ranks in self.rank_table for device in ranks))

@@ -53,7 +53,7 @@ class PythonPrograms:
 
 def routines() -> dict[str, Routine]:
     """The loop's entry points; a call through ctypes leaves the interpreter."""
-    names = {name: f"{LOOP}:{name}" for name in ("worker", "host", "stop", "admit_steps", "program")}
+    names = {name: f"{LOOP}:{name}" for name in ("worker", "host", "stop", "admit_steps")}
     found = addresses(names.values())
     kind = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
     return {name: kind(found[routine]) for name, routine in names.items()}

@@ -24,8 +24,7 @@ STATE = (
 )  # fmt: skip
 SHARED = ("STOP", "STEPS", "AWAKE", "PARKED", "FINISHED", "RINGS")
 """Addresses in memory that all workers see. PARKED, FINISHED (steps whose acts it has all made): one word a worker, a cache line
-apart. RINGS: address of the ring from
-worker a to worker b at a * (workers + 1) + b, or 0."""
+apart. RINGS: address of the ring from worker a to worker b at a * (workers + 1) + b, or 0."""
 NUMBERS = (
     "ME", "WORKERS", "ALONE", "OWN_COUNT", "SOURCE_COUNT", "QUEUE_SIZE", "QUEUE_HEAD", "QUEUE_COUNT", "GOING_COUNT", "GOING_AT",
     "GOING_CALL", "SEEN_STEPS", "LEFT", "DRAINING", "WANTED_COUNT", "RECORDING", "RECORD_COUNT", "RECORD_CAPACITY", "RECORD_ROOM",

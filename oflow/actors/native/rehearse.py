@@ -53,6 +53,6 @@ def _marking(t: Tables, world: World) -> tuple[np.ndarray, ...]:
 
 
 def _label(plan: Plan, row: int) -> str:
-    number = int(np.searchsorted(plan.actor_bases, row, "right")) - 1
+    number = plan.template_of(row)
     template = plan.actor_templates[number]
     return f"{template.name}@{plan.rank_table[template.group][row - plan.actor_bases[number]]}"

@@ -111,8 +111,4 @@ def real(x: float) -> int:
 
 OUT_OF_RANGE = 1
 NOT_FINITE = 2
-STATUS = {
-    OUT_OF_RANGE: "a whole-number operand (labels, row numbers) is out of range",
-    NOT_FINITE: "NaN or infinity",
-}
-"""What kernels return instead of raising."""
+"""What kernels return instead of raising: a whole-number operand (label, row number) is out of range; NaN or infinity."""

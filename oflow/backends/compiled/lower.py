@@ -1,11 +1,11 @@
 """Lower a plan's calls to programs: routines over argument blocks with references in place of addresses.
 
-A template whose columns are the same on all ranks is lowered once and stamped; else each rank is lowered, equal calls once.
+Equal calls, of other ranks or of repeated layers, ask their form once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 
 from oflow.arrays import ALWAYS, FIRST, LATER, Programs, Tables, starts
 from oflow.backends.compiled.form import WORKSPACE, Address, OpCall, Step, Steps, Symbol, form_of, kernel
-from oflow.ops import REGISTRY
 from oflow.plan import ActorTemplate, Arg, Call, Plan
 from oflow.types import TensorType
 
@@ -123,7 +122,7 @@ class _Lowering:
 
 
 def _accumulating(call: OpCall) -> OpCall:
-    return OpCall(call.op, call.outs, call.ins, call.attrs, call.workspace_nbytes, accumulate=True)
+    return replace(call, accumulate=True)
 
 
 @dataclass(slots=True)
@@ -165,7 +164,7 @@ class _RankView:
         return _Place(port, 0, found)
 
     def _register_type(self, register: int) -> TensorType:
-        number = int(np.searchsorted(self.plan.register_bases, register, "right")) - 1
+        number = self.plan.register_template_of(register)
         types = self.plan.register_templates[number].types
         return types[register - self.plan.register_bases[number] if len(types) > 1 else 0]
 
@@ -180,9 +179,3 @@ class _RankView:
             nbytes = scratch[self.rank if len(scratch) > 1 else 0].nbytes
         attrs: Mapping[str, Any] = call.attrs_of(self.rank)
         return OpCall(call.op, tuple(types[:count]), tuple(types[count:]), attrs, nbytes)
-
-
-def calls_of(plan: Plan) -> Iterator[tuple[str, Call]]:
-    """(device, call) of every template, what the user wrote before the moves that the compiler added."""
-    found = [(plan.rank_table[actor.group][0], call) for actor in plan.actor_templates for call in actor.calls]
-    return iter(sorted(found, key=lambda pair: REGISTRY[pair[1].op].lowering != "local"))

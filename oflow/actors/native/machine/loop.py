@@ -290,9 +290,3 @@ def admit_steps(w: int) -> int:
     for target in range(constant(w, AT.WORKERS)):
         rouse(w, target)
     return 0
-
-
-def program(w: int) -> int:
-    """Run the program of ROW on the slots in HELD, from CALL: for drivers whose actors are Python's."""
-    patch(w, words(w)[AT.ROW])
-    return run_program(w, words(w)[AT.ROW], words(w)[AT.CALL])
