@@ -14,8 +14,8 @@ from oflow.compiler.place import target_layout
 from oflow.errors import SbpError
 from oflow.graph import Graph, Node, time_type
 from oflow.ops import REGISTRY
-from oflow.ops.op import Op, Shards
-from oflow.sbp import B, Box, Layout, S, Sbp, Signature, split_range
+from oflow.ops.op import Shards
+from oflow.sbp import B, Box, Layout, S
 from oflow.types import TensorType
 
 Types = tuple[TensorType, ...]
@@ -121,7 +121,7 @@ class Choices:
         ins = tuple(time_type(self.graph, v) for v in node.ins)
         made = tuple(time_type(self.graph, v) for v in node.outs)
         found = []
-        for ways in mesh_signatures(op, ins, made, time_attrs(self.graph, node), node.placement.mesh):
+        for ways in op.mesh_signatures(ins, time_attrs(self.graph, node), node.placement.mesh):
             wants = tuple(Layout(node.placement, tuple(w.ins[i] for w in ways)) for i in range(len(ins)))
             outs = tuple(Layout(node.placement, tuple(w.outs[i] for w in ways)) for i in range(len(made)))
             mixed = any(len({s.op for s in one.sbp if s.is_partial}) > 1 for one in (*wants, *outs))
@@ -141,7 +141,7 @@ class Choices:
 
     def _no_choice(self, node: Node, ins: Types, made: Types) -> str:
         mesh = node.placement.mesh if node.placement else (1,)
-        ways = mesh_signatures(REGISTRY[node.op], ins, made, time_attrs(self.graph, node), mesh)
+        ways = REGISTRY[node.op].mesh_signatures(ins, time_attrs(self.graph, node), mesh)
         return (
             f"{node.op} of {', '.join(map(str, ins))} on {node.placement} rewrites state in place, and no signature keeps it in "
             f"its home layout. It accepts {' · '.join(dict.fromkeys(str(w) for way in ways for w in way))}. "
@@ -160,33 +160,6 @@ class Choices:
         results = tuple(TensorType(w.shard_shape(t.shape, 0), t.dtype) for t, w in zip(made, outs, strict=True))
         cost = REGISTRY[node.op].estimate(local, results, time_attrs(self.graph, node))
         return node.rate * self.boxings.machine.seconds(replace(cost, calls=0), node.placement.devices[0])
-
-
-def mesh_signatures(
-    op: Op, ins: Types, outs: Types, attrs: dict[str, Any], mesh: tuple[int, ...]
-) -> list[tuple[Signature, ...]]:
-    """One signature for each mesh axis: the product, each inner axis on the shards that the outer ones leave."""
-    found: list[tuple[Signature, ...]] = []
-    for outer in op.signatures(ins, attrs, mesh[0]):
-        if len(mesh) == 1:
-            found.append((outer,))
-            continue
-        rest = []
-        for index in (0, mesh[0] - 1):
-            parts = [tuple(_part(t, s, mesh[0], index) for t, s in zip(*side, strict=True))
-                     for side in ((ins, outer.ins), (outs, outer.outs))]  # fmt: skip
-            boxes = [tuple(tuple((0, n) for n in t.shape) for t in side) for side in parts]
-            inner = mesh_signatures(op, parts[0], parts[1], op.local_attrs(attrs, Shards(boxes[0], boxes[1])), mesh[1:])
-            rest.append(dict.fromkeys(inner))
-        found += [(outer, *ways) for ways in rest[0] if ways in rest[1]]
-    return found
-
-
-def _part(t: TensorType, sbp: Sbp, parts: int, index: int) -> TensorType:
-    if not sbp.is_split:
-        return t
-    start, stop = split_range(t.shape[sbp.axis], parts, index)
-    return TensorType((*t.shape[: sbp.axis], stop - start, *t.shape[sbp.axis + 1 :]), t.dtype)
 
 
 def time_attrs(graph: Graph, node: Node) -> dict[str, Any]:

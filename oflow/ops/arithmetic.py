@@ -9,12 +9,12 @@ from oflow.ops.elementwise import elementwise
 from oflow.ops.tensor import Tensor, user_line
 
 add = elementwise("add", "a + b", operands="a b", grad={"a": "g", "b": "g"}, linear=[{0, 1}], monotone=[{0}, {1}])
-sub = elementwise("sub", "a - b", operands="a b", grad={"a": "g", "b": "-g"}, linear=[{0, 1}], monotone=[{0}])
+sub = elementwise("sub", "a - b", operands="a b", grad={"a": "g", "b": "-g"}, linear=[{0, 1}], monotone=[{0}], antitone=[{1}])
 mul = elementwise("mul", "a * b", operands="a b", grad={"a": "g * b", "b": "g * a"}, linear=[{0}, {1}])
 div = elementwise(
     "div", "a / b", operands="a b", grad={"a": "g / b", "b": "-g * y / b"}, linear=[{0}], floats=True, domain=(1, 4)
 )
-neg = elementwise("neg", "-a", grad={"a": "-g"}, linear=[{0}])
+neg = elementwise("neg", "-a", grad={"a": "-g"}, linear=[{0}], antitone=[{0}])
 square = elementwise("square", "a * a", grad={"a": "2 * g * a"})
 absolute = elementwise("abs", "abs(a)", grad={"a": "g * sign(a)"})
 sign = elementwise("sign", "sign(a)", monotone=[{0}])

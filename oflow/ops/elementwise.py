@@ -20,6 +20,7 @@ from oflow.ops.blocks import loop_work
 from oflow.ops.expression import bind, link, numbers_of, parse_expression
 from oflow.ops.op import Attributes, Example, Op, Types
 from oflow.ops.tensor import Tensor, user_line
+from oflow.sbp import Partials
 
 Groups = Iterable[Iterable[int]]
 
@@ -28,8 +29,8 @@ class Elementwise(Op):
     """An operator made from a scalar expression over `operands`; `masks` are the operands that are bool."""
 
     def __init__(
-        self, name: str, expr: str, *, operands: Sequence[str], linear: Groups, monotone: Groups, floats: bool,
-        masks: Sequence[str], domain: tuple[float, float], tolerance: float,
+        self, name: str, expr: str, *, operands: Sequence[str], linear: Groups, monotone: Groups, antitone: Groups,
+        also: Iterable[str], floats: bool, masks: Sequence[str], domain: tuple[float, float], tolerance: float,
     ) -> None:  # fmt: skip
         self.expr = expr
         self.operands = tuple(operands)
@@ -37,8 +38,8 @@ class Elementwise(Op):
         self.floats = floats
         parsed = parse_expression(expr)
         super().__init__(
-            name, rule=broadcast_rule, dtype=self._result_dtype, linear=linear, monotone=monotone, exact=parsed.exact,
-            example=partial(_examples, self, domain, tolerance),
+            name, rule=broadcast_rule, dtype=self._result_dtype, linear=linear, monotone=monotone, antitone=antitone,
+            also=also, exact=parsed.exact, example=partial(_examples, self, domain, tolerance),
         )  # fmt: skip
         self.gradients: dict[str, str | Elementwise | None] = {}
         self.kernel(self._run)
@@ -49,14 +50,17 @@ class Elementwise(Op):
         """The operands that are tensors, not numbers."""
         return tuple(name for name in self.operands if name not in attrs)
 
-    def partial_groups(self, attrs: Attributes) -> tuple[tuple[frozenset[int], ...], tuple[frozenset[int], ...]]:
-        """Operand sets that may be partial; a set with a number in it may not (the number would be added once a device)."""
-        place = {self.operands.index(name): i for i, name in enumerate(self.present(attrs))}
-        linear, monotone = (
-            tuple(frozenset(place[i] for i in group) for group in groups if group <= place.keys())
-            for groups in (self.linear, self.monotone)
-        )
-        return linear, monotone
+    def partials_of(self, attrs: Attributes) -> Partials:
+        """A set of operands with a number in it may not be partial: the number would be added once a device."""
+        present = self.present(attrs)
+        if len(present) == len(self.operands):
+            return self.partials
+        place = {self.operands.index(name): i for i, name in enumerate(present)}
+
+        def kept(groups: tuple[frozenset[int], ...]) -> tuple[frozenset[int], ...]:
+            return tuple(frozenset(place[i] for i in group) for group in groups if group <= place.keys())
+
+        return Partials(kept(self.partials.linear), kept(self.partials.monotone), kept(self.partials.antitone))
 
     def _result_dtype(self, ins: Types, attrs: Attributes) -> Sequence[str]:
         present = self.present(attrs)
@@ -152,6 +156,8 @@ def elementwise(
     grad: Mapping[str, str] | None = None,
     linear: Groups = (),
     monotone: Groups = (),
+    antitone: Groups = (),
+    also: Iterable[str] = (),
     floats: bool = False,
     masks: str = "",
     domain: tuple[float, float] = (-4, 4),
@@ -162,14 +168,15 @@ def elementwise(
     expr      a scalar expression over `operands` (names in the order they are passed)
     grad      for each differentiable operand an expression over g (the result's cotangent), y (the result) and operands
     linear    operand sets that may arrive as P(sum); monotone: non-decreasing in them, so P(max) and P(min) pass
+    antitone  non-increasing in them, so P(max) becomes P(min); also: further signatures, as text
     floats    whether it refuses whole-number dtypes; masks: the operands that are bool
     domain    where the example's numbers are drawn from; tolerance: declared relative error if it is not exact
 
     Exact is every expression without rounding functions. Raises TraceError for an expression that does not parse.
     """
     made = Elementwise(
-        name, expr, operands=operands.split(), linear=linear, monotone=monotone, floats=floats, masks=masks.split(),
-        domain=domain, tolerance=tolerance,
+        name, expr, operands=operands.split(), linear=linear, monotone=monotone, antitone=antitone, also=also,
+        floats=floats, masks=masks.split(), domain=domain, tolerance=tolerance,
     )  # fmt: skip
     for operand, rule in (grad or {}).items():
         if rule == "g":
@@ -177,8 +184,8 @@ def elementwise(
             continue
         reads = parse_expression(rule).operands
         made.gradients[operand] = Elementwise(
-            f"{name}_grad_{operand}", rule, operands=reads, linear=[{reads.index("g")}], monotone=(), floats=False,
-            masks=[m for m in masks.split() if m in reads], domain=domain, tolerance=tolerance,
+            f"{name}_grad_{operand}", rule, operands=reads, linear=[{reads.index("g")}], monotone=(),
+            antitone=(), also=(), floats=False, masks=[m for m in masks.split() if m in reads], domain=domain, tolerance=tolerance,
         )  # fmt: skip
     if grad:
         made.grad(partial(_gradient, made))

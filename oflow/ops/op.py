@@ -21,7 +21,7 @@ import numpy as np
 from oflow.errors import KernelMissing, ShapeError, TraceError
 from oflow.machine import ARITHMETIC, Cost, Work
 from oflow.ops.tensor import Tensor, user_line
-from oflow.sbp import Box, Rule, Signature, parse_rule, signatures
+from oflow.sbp import Box, Partials, Rule, Signature, mesh_signatures, parse_rule, signatures
 from oflow.types import TensorType, freeze
 
 Types = tuple[TensorType, ...]
@@ -65,6 +65,8 @@ class Op:
         infer: Callable[[Types, Attributes], Sequence[TensorType]] | None = None,
         linear: Iterable[Iterable[int]] = (),
         monotone: Iterable[Iterable[int]] = (),
+        antitone: Iterable[Iterable[int]] = (),
+        also: Iterable[str] = (),
         reduce: str | None = "sum",
         exact: bool = False,
         inplace: Mapping[int, int] | None = None,
@@ -84,8 +86,8 @@ class Op:
         self._rule = rule
         self._dtype = dtype
         self._infer = infer
-        self.linear = tuple(frozenset(group) for group in linear)
-        self.monotone = tuple(frozenset(group) for group in monotone)
+        sums, rising, falling = (tuple(frozenset(group) for group in found) for found in (linear, monotone, antitone))
+        self.partials = Partials(sums, rising, falling, tuple(map(Signature.parse, also)))
         self.reduce = reduce
         self.exact = exact
         self.inplace = dict(inplace or {})
@@ -175,19 +177,28 @@ class Op:
 
     def signatures(self, ins: Types, attrs: Attributes, parts: int) -> tuple[Signature, ...]:
         """Every valid signature on a mesh axis of `parts` devices; all-B first."""
+        rule, sizes = self._factors(ins, attrs)
+        return signatures(rule, sizes, parts, self.partials_of(attrs), self.reduce)
+
+    def mesh_signatures(self, ins: Types, attrs: Attributes, mesh: tuple[int, ...]) -> tuple[tuple[Signature, ...], ...]:
+        """Every valid choice of one signature for each mesh axis, outer first; all-B first."""
+        rule, sizes = self._factors(ins, attrs)
+        return mesh_signatures(rule, sizes, mesh, self.partials_of(attrs), self.reduce)
+
+    def _factors(self, ins: Types, attrs: Attributes) -> tuple[Rule, tuple[tuple[str, int], ...]]:
+        """The rule, and the size of every factor that stands alone on an axis."""
         rule = self.rule(ins, attrs)
-        sizes = rule.sizes(t.shape for t in ins)
-        results = {
+        sizes = {
             axis[0]: n
             for operand, made in zip(rule.outs, self.infer(ins, attrs), strict=True)
             for axis, n in zip(operand, made.shape, strict=True)
             if len(axis) == 1
         }
-        linear, monotone = self.partial_groups(attrs)
-        return signatures(rule, tuple(sorted({**results, **sizes}.items())), parts, linear, monotone, self.reduce)
+        return rule, tuple(sorted({**sizes, **rule.sizes(t.shape for t in ins)}.items()))
 
-    def partial_groups(self, attrs: Attributes) -> tuple[tuple[frozenset[int], ...], tuple[frozenset[int], ...]]:
-        return self.linear, self.monotone
+    def partials_of(self, attrs: Attributes) -> Partials:
+        """Which operands may arrive partial, where attributes matter."""
+        return self.partials
 
     def leading_sum(self, attrs: Attributes) -> int:
         """How many leading axes of its one operand it sums away, if that is all it does; else 0."""
@@ -261,7 +272,8 @@ def op(name: str, **parts: Any) -> Op:
     dtype     dtype of all results, or (types, attrs) -> one per result; default: the operands' common dtype
     infer     (types, attrs) -> result types, where the rule alone does not give them
     linear    operand sets that may arrive as P(sum) (the others B): results are P(sum)
-    monotone  operand sets that may arrive as P(max) or P(min)
+    monotone  operand sets that may arrive as P(max) or P(min), and so does the result; antitone: the result is the other one
+    also      further signatures, as text: "P(max),P(max) -> P(max)"
     reduce    operation that joins a factor which is summed away: "sum", "max", "min", or None where it may not be split
     exact     exact on integer-valued data
     inplace   {result: operand}: the result is the operand's memory, rewritten (optimizer updates)

@@ -36,8 +36,8 @@ def _leading(attrs: Attributes) -> int:
 
 
 reduce_sum = op("sum", rule=_rule, linear=[{0}], exact=True, leading=_leading, adds=True, example=_examples)
-reduce_max = op("max", rule=_rule, reduce="max", exact=True, example=_examples)
-reduce_min = op("min", rule=_rule, reduce="min", exact=True, example=_examples)
+reduce_max = op("max", rule=_rule, reduce="max", also=["P(max) -> P(max)"], exact=True, example=_examples)
+reduce_min = op("min", rule=_rule, reduce="min", also=["P(min) -> P(min)"], exact=True, example=_examples)
 
 
 @reduce_sum.kernel

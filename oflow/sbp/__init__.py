@@ -17,7 +17,7 @@ from oflow.sbp.layout import (
     placement,
     split_range,
 )
-from oflow.sbp.rules import Rule, parse_rule, signatures
+from oflow.sbp.rules import Partials, Rule, mesh_signatures, parse_rule, signatures
 
 
 def split(axis: int) -> Sbp:
@@ -31,7 +31,7 @@ partial_max = P("max")
 partial_min = P("min")
 
 __all__ = [
-    "HOST", "B", "Box", "Layout", "P", "Placement", "Pull", "Route", "Rule", "S", "Sbp", "Signature", "Step",
-    "all_layouts", "all_sbp", "broadcast", "layout", "parse_rule", "partial_max", "partial_min", "partial_sum",
+    "HOST", "B", "Box", "Layout", "P", "Partials", "Placement", "Pull", "Route", "Rule", "S", "Sbp", "Signature", "Step",
+    "all_layouts", "all_sbp", "broadcast", "layout", "mesh_signatures", "parse_rule", "partial_max", "partial_min", "partial_sum",
     "placement", "route", "signatures", "split", "split_range",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ away (the idea of Shardy's sharding rules). Marks: ``1`` an axis that no factor 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -109,28 +110,79 @@ def _split_signature(rule: Rule, factor: str, size: int | None, parts: int, redu
     return Signature(tuple(s for s, _ in ins if s), tuple(s for s in results if s))
 
 
+@dataclass(frozen=True, slots=True)
+class Partials:
+    """Which operands may arrive partial.
+
+    linear: sets that may be P(sum) together, the rest B; results are P(sum). monotone: sets that may be P(max) or P(min), results
+    are the same; antitone: results are the other one. also: further signatures, written out.
+    """
+
+    linear: tuple[frozenset[int], ...] = ()
+    monotone: tuple[frozenset[int], ...] = ()
+    antitone: tuple[frozenset[int], ...] = ()
+    also: tuple[Signature, ...] = ()
+
+    def signatures(self, operands: int, results: int) -> list[Signature]:
+        most, least = P("max"), P("min")
+        pairs = [(P, P, group) for group in self.linear]
+        pairs += [(one, one, group) for group in self.monotone for one in (most, least)]
+        pairs += [(one, other, group) for group in self.antitone for one, other in ((most, least), (least, most))]
+        found = [
+            Signature(tuple(one if i in group else B for i in range(operands)), (other,) * results) for one, other, group in pairs
+        ]
+        return [*found, *self.also]
+
+
+NO_PARTIALS = Partials()
+
+
 @lru_cache(maxsize=65536)
 def signatures(
-    rule: Rule,
-    sizes: tuple[tuple[str, int], ...],
-    parts: int,
-    linear: tuple[frozenset[int], ...] = (),
-    monotone: tuple[frozenset[int], ...] = (),
-    reduce: str | None = "sum",
+    rule: Rule, sizes: tuple[tuple[str, int], ...], parts: int, partials: Partials = NO_PARTIALS, reduce: str | None = "sum"
 ) -> tuple[Signature, ...]:
     """All signatures of a rule on a mesh axis of `parts` devices, without repeats; all-B comes first.
 
-    linear: operand sets that may arrive as P(sum), the rest B; monotone: sets that may arrive as P(max) or P(min);
     reduce: the operation that combines a factor which is summed away (None: such a factor cannot be split).
     """
+    return tuple(_with_factors(rule, sizes, parts, partials, reduce))
+
+
+def _with_factors(
+    rule: Rule, sizes: tuple[tuple[str, int], ...], parts: int, partials: Partials, reduce: str | None
+) -> dict[Signature, str]:
+    """Each signature with the factor that it splits ("" where it splits none)."""
     size_of = dict(sizes)
-    found = [Signature((B,) * len(rule.ins), (B,) * len(rule.outs))]
+    found = {Signature((B,) * len(rule.ins), (B,) * len(rule.outs)): ""}
     for factor in rule.factors:
         signature = _split_signature(rule, factor, size_of.get(factor), parts, reduce)
         if signature:
-            found.append(signature)
-    partials = [(P, group) for group in linear] + [(P(op), group) for group in monotone for op in ("max", "min")]
-    for partial, group in partials:
-        ins = tuple(partial if i in group else B for i in range(len(rule.ins)))
-        found.append(Signature(ins, (partial,) * len(rule.outs)))
-    return tuple(dict.fromkeys(found))
+            found.setdefault(signature, factor)
+    for signature in partials.signatures(len(rule.ins), len(rule.outs)):
+        found.setdefault(signature, "")
+    return found
+
+
+@lru_cache(maxsize=65536)
+def mesh_signatures(
+    rule: Rule, sizes: tuple[tuple[str, int], ...], mesh: tuple[int, ...], partials: Partials = NO_PARTIALS, reduce: str | None = "sum"
+) -> tuple[tuple[Signature, ...], ...]:
+    """One signature for each mesh axis: the product, because each inner axis works on what the outer ones leave (nested joins).
+
+    A factor that needs equal parts may be split by several axes where it divides by their product.
+    """
+    axes = [_with_factors(rule, sizes, parts, partials, reduce) for parts in mesh]
+    ways = itertools.product(*axes)
+    equal = {axis[0] for operand in (*rule.ins, *rule.outs) for axis in operand if len(axis) > 1}
+    if not equal or len(mesh) == 1:
+        return tuple(ways)
+    size_of = dict(sizes)
+
+    def even(way: tuple[Signature, ...]) -> bool:
+        parts: dict[str, int] = {}
+        for signature, found, n in zip(way, axes, mesh, strict=True):
+            if (factor := found[signature]) in equal:
+                parts[factor] = parts.get(factor, 1) * n
+        return all(size_of[factor] % n == 0 for factor, n in parts.items())
+
+    return tuple(way for way in ways if even(way))
