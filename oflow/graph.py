@@ -75,6 +75,19 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
+class Assignment:
+    """What inference found: seconds per step of work and boxings, a bound that no choice of layouts is below, and how."""
+
+    seconds: float
+    bound: float
+    method: str
+
+    def __str__(self) -> str:
+        gap = "exact" if self.seconds <= self.bound * (1 + 1e-9) else f"at least {self.bound:.4g} s"
+        return f"{self.seconds:.4g} s of work and boxings a step, {gap} ({self.method})"
+
+
+@dataclass(frozen=True, slots=True)
 class Graph:
     """Nodes in topological order, values by id, inputs and named outputs. `micro_batches` is the size of the time axis."""
 
@@ -84,6 +97,8 @@ class Graph:
     outputs: tuple[tuple[str, int], ...] = ()
     parameters: tuple[Parameter, ...] = ()
     micro_batches: int = 1
+    assignment: Assignment | None = field(default=None, compare=False)
+    """How the layouts were found (after inference)."""
     evaluator: Callable[..., Any] | None = field(default=None, compare=False, repr=False)
     """Bound by the program: the NumPy reference of `Graph.evaluate`."""
 
@@ -153,6 +168,7 @@ class Builder:
         self.outputs: list[tuple[str, int]] = list(start.outputs)
         self.parameters: list[Parameter] = list(start.parameters)
         self.micro_batches = start.micro_batches
+        self.assignment = start.assignment
         self.evaluator = start.evaluator
         self._value_id = max(self.values, default=-1) + 1
         self._node_id = max((n.id for n in self.nodes), default=-1) + 1
@@ -207,7 +223,7 @@ class Builder:
     def build(self) -> Graph:
         made = Graph(
             tuple(self.nodes), dict(self.values), tuple(self.inputs), tuple(self.outputs), tuple(self.parameters),
-            self.micro_batches, self.evaluator,
+            self.micro_batches, self.assignment, self.evaluator,
         )  # fmt: skip
         verify(made)
         return made

@@ -83,7 +83,7 @@ class Boxings:
     def seconds(self, kind: Kind, have: Layout, want: Layout) -> float:
         if have == want:
             return 0.0
-        if _extremes(want) - _extremes(have):
+        if extremes(want) - extremes(have):
             return math.inf  # ranks without a share would hold infinity, outside the domain of many monotone operators
         key = (kind.type, have, want)
         if key not in self._routes:
@@ -93,5 +93,6 @@ class Boxings:
         return self._routes[key] * (MOVED_ANNOTATION if annotated else 1.0) * kind.rate
 
 
-def _extremes(found: Layout) -> set[str]:
+def extremes(found: Layout) -> set[str]:
+    """Which of "max" and "min" join what the layout's devices hold."""
     return {s.op for s in found.sbp if s.is_partial and s.op != "sum"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from oflow.compiler.boxing_costs import Boxings
+from oflow.compiler.boxing_costs import Boxings, extremes
 from oflow.compiler.place import target_layout
 from oflow.errors import SbpError
 from oflow.graph import Graph, Node, time_type
@@ -21,19 +21,7 @@ from oflow.types import TensorType
 Types = tuple[TensorType, ...]
 Layouts = tuple[Layout, ...]
 NO_HOME = -1
-
-
-
-@dataclass(frozen=True, slots=True)
-class Operand:
-    """An operand, once however often the node reads it: kind of value and, by choice, the layout it is read in.
-
-    `first` and `last`: of its first and last appearance, which may differ.
-    """
-
-    kind: int
-    first: tuple[int, ...]
-    last: tuple[int, ...]
+NONE: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +35,11 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """The ways to run a node, one entry a choice: compute seconds per step, `wants` of every operand and of those that differ."""
+    """The ways to run a node, one entry a choice: compute seconds per step, and the layout wanted of every operand."""
 
     number: int
     seconds: tuple[float, ...]
     wants: tuple[tuple[int, ...], ...]
-    operands: tuple[Operand, ...]
     results: tuple[Result, ...]
 
 
@@ -66,9 +53,13 @@ class _Choice:
 class Choices:
     """Finds the `Ways` of nodes; those of equal nodes once."""
 
-    def __init__(self, boxings: Boxings) -> None:
+    def __init__(self, boxings: Boxings, free: frozenset[int] = frozenset()) -> None:
         self.graph, self.boxings = boxings.graph, boxings
+        self.free = free
+        """Kept values whose home is open."""
         self.homes = {p.update: p.value for p in self.graph.parameters if p.update is not None}
+        self.extremes: dict[int, frozenset[str]] = {}
+        """Values that some way to run the graph makes P(max) or P(min): no boxing does, see `Boxings.seconds`."""
         self._known: dict[tuple[object, ...], Ways] = {}
 
     def of(self, node: Node) -> Ways:
@@ -79,11 +70,15 @@ class Choices:
         key = (
             node.op, node.attrs, node.placement, node.rate, tuple(node.ins.index(v) for v in node.ins),
             tuple(kind_of[v] for v in node.ins), tuple(kind_of[v] for v in node.outs),
-            tuple(self.home(v) for v in node.outs), rewritten, batch,
+            tuple(self.home(v) for v in node.outs), rewritten, batch, tuple(self.extremes.get(v, NONE) for v in node.ins),
         )  # fmt: skip
         found = self._known.get(key)
         if found is None:
             found = self._known[key] = self._ways(node, self._find(node))
+        layouts = self.boxings.numbers.layouts
+        for v, result in zip(node.outs, found.results, strict=True):
+            if made := NONE.union(*(extremes(layouts[one]) for one in result.made)):
+                self.extremes[v] = made
         return found
 
     def of_boxing(self, node: Node, have: list[Layout]) -> Ways:
@@ -101,19 +96,17 @@ class Choices:
 
     def home(self, value: int) -> int:
         """The layout that the new value of a state has to be in."""
-        layout = self.graph.values[self.homes[value]].layout if value in self.homes else None
+        state = self.homes.get(value)
+        layout = None if state is None or state in self.free else self.graph.values[state].layout
         return NO_HOME if layout is None else self.boxings.numbers.of(layout)
 
     def _ways(self, node: Node, choices: list[_Choice]) -> Ways:
         number, kind_of = self.boxings.numbers.of, self.boxings.kind_of
         wants = [tuple(number(c.ins[i]) for c in choices) for i in range(len(node.ins))]
-        first = {v: wants[i] for i, v in reversed(list(enumerate(node.ins)))}
-        last = dict(zip(node.ins, wants, strict=True))
         results = tuple(
             Result(kind_of[v], self.home(v), tuple(number(c.outs[i]) for c in choices)) for i, v in enumerate(node.outs)
         )
-        operands = tuple(Operand(kind_of[v], first[v], last[v]) for v in last)
-        return Ways(len(self._known), tuple(c.seconds for c in choices), tuple(wants), operands, results)
+        return Ways(len(self._known), tuple(c.seconds for c in choices), tuple(wants), results)
 
     def _find(self, node: Node) -> list[_Choice]:
         assert node.placement is not None
@@ -124,6 +117,8 @@ class Choices:
         for ways in op.mesh_signatures(ins, time_attrs(self.graph, node), node.placement.mesh):
             wants = tuple(Layout(node.placement, tuple(w.ins[i] for w in ways)) for i in range(len(ins)))
             outs = tuple(Layout(node.placement, tuple(w.outs[i] for w in ways)) for i in range(len(made)))
+            if any(extremes(want) - self.extremes.get(v, NONE) for v, want in zip(node.ins, wants, strict=True)):
+                continue
             mixed = any(len({s.op for s in one.sbp if s.is_partial}) > 1 for one in (*wants, *outs))
             if not mixed and self._allowed(node, wants, outs) and not self._torn_batch(node, wants):
                 found.append(_Choice(wants, outs, self._compute_seconds(node, ins, made, wants, outs)))
@@ -132,12 +127,17 @@ class Choices:
         return found
 
     def _home_of_state(self, node: Node, result: int, operand: int) -> Layout | None:
-        return self.graph.values[self.homes.get(node.outs[result], node.ins[operand])].layout
+        """Where rewritten state lives (None: inference says)."""
+        state = self.homes.get(node.outs[result], node.ins[operand])
+        return None if state in self.free else self.graph.values[state].layout
 
     def _allowed(self, node: Node, wants: Layouts, outs: Layouts) -> bool:
         """State is rewritten where it lives: in the layout of its home."""
-        pairs = REGISTRY[node.op].inplace.items()
-        return all(outs[result] == self._home_of_state(node, result, operand) == wants[operand] for result, operand in pairs)
+        for result, operand in REGISTRY[node.op].inplace.items():
+            home = self._home_of_state(node, result, operand)
+            if outs[result] != wants[operand] or home not in (outs[result], None):
+                return False
+        return True
 
     def _no_choice(self, node: Node, ins: Types, made: Types) -> str:
         mesh = node.placement.mesh if node.placement else (1,)

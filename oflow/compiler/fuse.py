@@ -14,6 +14,7 @@ McKinley 1993.)
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 from oflow.compiler.fold import fold
@@ -62,7 +63,7 @@ class _Groups:
                 nodes.append(self.around.node(group, node) if group and len(group.members) > 1 else node)
         made = {v for node in nodes for v in node.outs} | set(graph.inputs) | {p.value for p in graph.parameters}
         values = {v: value for v, value in graph.values.items() if v in made}
-        return Graph(tuple(nodes), values, graph.inputs, graph.outputs, graph.parameters, graph.micro_batches, graph.evaluator)
+        return replace(self.around.graph, nodes=tuple(nodes), values=values)
 
     # ------------------------------------------------------------ candidates
 

@@ -1,0 +1,85 @@
+"""The cheapest assignment of a problem, and a bound that no assignment is below.
+
+Where elimination's tables stay small the answer is exact at once: trees, chains, and most nets on one mesh axis. Otherwise a small
+problem is an integer program (HiGHS), and a large one is improved axis by axis: all variables at once, but only choices that differ
+from the present ones on one mesh axis (a very large neighbourhood, searched exactly), until no axis has anything better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from oflow.compiler.assignment import Domains, Problem
+from oflow.compiler.integer_program import COLUMNS, columns, solve
+from oflow.compiler.network import LARGEST, least
+
+SWEEPS = 8
+EQUAL = 1e-9
+"""Relative difference of seconds that is none."""
+BOUNDED = 1 << 16
+"""Boxings (of a kind of value, from a layout, to a layout) that are worth costing for a bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A choice for each variable, its seconds per step, a lower bound on all assignments, and how they were found."""
+
+    picks: tuple[int, ...]
+    seconds: float
+    bound: float
+    method: str
+
+
+def cheapest(problem: Problem, start: Sequence[int], largest_program: int = COLUMNS) -> Answer:
+    """The best assignment found; exact where `bound` equals `seconds`.
+
+    start: a first assignment. largest_program: columns of the largest integer program that is solved.
+    """
+    everything = problem.everything
+    seconds, picks, bound = problem.cost(start), list(start), float(sum(one.min() for one in problem.seconds))
+    if problem.boxings_of(everything) <= BOUNDED:
+        relaxed, guess = least(problem.network(everything), LARGEST)
+        bound = max(bound, relaxed)
+        if (guessed := problem.cost(guess)) < seconds:
+            seconds, picks = guessed, guess
+        if seconds <= bound * (1 + EQUAL):
+            return Answer(tuple(picks), seconds, seconds, "elimination")
+    axes = range(problem.axes)
+    seconds, picks = min((improved(problem, picks, order) for order in dict.fromkeys((tuple(axes), tuple(reversed(axes))))),
+                         key=lambda one: one[0])  # fmt: skip
+    method = "axis by axis"
+    if bound < seconds * (1 - EQUAL) and columns(problem, everything) <= largest_program and (found := solve(problem)):
+        method, bound = "integer program", max(bound, found[1])
+        if (other := problem.cost(found[0])) < seconds * (1 - EQUAL):
+            seconds, picks = other, found[0]
+    return Answer(tuple(picks), seconds, min(bound, seconds), method)
+
+
+def improved(problem: Problem, start: Sequence[int], axes: Sequence[int]) -> tuple[float, list[int]]:
+    """Seconds and assignment after no mesh axis alone has anything better; the axes are tried in this order."""
+    picks, seconds = list(start), problem.cost(start)
+    for _ in range(SWEEPS):
+        before = seconds
+        for axis in axes:
+            for domains in _neighbourhoods(problem, picks, axis):
+                _, local = least(problem.network(domains))
+                found = problem.cost([domain[i] for domain, i in zip(domains, local, strict=True)])
+                if found < seconds * (1 - EQUAL):
+                    seconds, picks = found, [domain[i] for domain, i in zip(domains, local, strict=True)]
+        if not seconds < before * (1 - EQUAL):
+            break
+    return seconds, picks
+
+
+def _neighbourhoods(problem: Problem, picks: Sequence[int], axis: int) -> Iterator[Domains]:
+    """All choices that differ from the present ones on this axis only; in two parts where they are too many to search at once."""
+    domains = problem.along(picks, axis)
+    held = problem.held(domains)
+    yield _narrowed(domains, picks, held)
+    if held:
+        yield _narrowed(domains, picks, problem.held(domains, frozenset(held)))
+
+
+def _narrowed(domains: Domains, picks: Sequence[int], held: set[int]) -> Domains:
+    return [[pick] if v in held else domain for v, (domain, pick) in enumerate(zip(domains, picks, strict=True))]
