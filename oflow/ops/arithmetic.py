@@ -1,4 +1,4 @@
-"""The elementwise operators. `gelu` is the tanh form (Hendrycks and Gimpel 2016, as in GPT-2)."""
+"""Arithmetic, rounding, remainders, extremes: NumPy's names and meanings, Python's sign of remainders."""
 
 from __future__ import annotations
 
@@ -7,79 +7,74 @@ from typing import Any
 from oflow.errors import TraceError
 from oflow.ops.elementwise import elementwise
 from oflow.ops.tensor import Tensor, user_line
+from oflow.ops.transcendental import rsqrt, sqrt
 
 add = elementwise("add", "a + b", operands="a b", grad={"a": "g", "b": "g"}, linear=[{0, 1}], monotone=[{0}, {1}])
 sub = elementwise("sub", "a - b", operands="a b", grad={"a": "g", "b": "-g"}, linear=[{0, 1}], monotone=[{0}], antitone=[{1}])
-mul = elementwise("mul", "a * b", operands="a b", grad={"a": "g * b", "b": "g * a"}, linear=[{0}, {1}])
+mul = elementwise(
+    "mul", "a * b", operands="a b", grad={"a": "g * b", "b": "g * a"}, linear=[{0}, {1}],
+    rises={"a": "b", "b": "a"}, falls={"a": "b", "b": "a"},
+)  # fmt: skip
 div = elementwise(
-    "div", "a / b", operands="a b", grad={"a": "g / b", "b": "-g * y / b"}, linear=[{0}], floats=True, domain=(1, 4)
-)
+    "div", "a / b", operands="a b", grad={"a": "g / b", "b": "-g * y / b"}, linear=[{0}], rises={"a": "b"}, falls={"a": "b"},
+    floats=True, domain=(1, 4),
+)  # fmt: skip
 neg = elementwise("neg", "-a", grad={"a": "-g"}, linear=[{0}], antitone=[{0}])
+reciprocal = elementwise("reciprocal", "1 / a", grad={"a": "-g * y * y"}, floats=True, domain=(0.5, 4))
 square = elementwise("square", "a * a", grad={"a": "2 * g * a"})
 absolute = elementwise("abs", "abs(a)", grad={"a": "g * sign(a)"})
 sign = elementwise("sign", "sign(a)", monotone=[{0}])
+floor_divide = elementwise("floor_divide", "a // b", operands="a b", domain=(1, 4))
+remainder = elementwise("remainder", "a % b", operands="a b", grad={"a": "g", "b": "-g * (a // b)"}, domain=(1, 4))
+lerp = elementwise(
+    "lerp", "a + t * (b - a)", operands="a b t", grad={"a": "g * (1 - t)", "b": "g * t", "t": "g * (b - a)"}, linear=[{0, 1}], floats=True
+)
+
 floor = elementwise("floor", "floor(a)", monotone=[{0}], floats=True)
+ceil = elementwise("ceil", "ceil(a)", monotone=[{0}], floats=True)
+trunc = elementwise("trunc", "trunc(a)", monotone=[{0}], floats=True)
+rint = elementwise("rint", "rint(a)", monotone=[{0}], floats=True)
+
 minimum = elementwise(
-    "minimum", "min(a, b)", operands="a b", monotone=[{0}, {1}],
+    "minimum", "min(a, b)", operands="a b", monotone=[{0}, {1}], also=["P(min),P(min) -> P(min)"],
     grad={"a": "where(a <= b, g, 0)", "b": "where(a <= b, 0, g)"},
 )  # fmt: skip
 maximum = elementwise(
-    "maximum", "max(a, b)", operands="a b", monotone=[{0}, {1}],
+    "maximum", "max(a, b)", operands="a b", monotone=[{0}, {1}], also=["P(max),P(max) -> P(max)"],
     grad={"a": "where(a >= b, g, 0)", "b": "where(a >= b, 0, g)"},
 )  # fmt: skip
-where = elementwise(
-    "where", "where(c, a, b)", operands="c a b", masks="c", linear=[{1, 2}], monotone=[{1}, {2}],
-    grad={"a": "where(c, g, 0)", "b": "where(c, 0, g)"},
-)  # fmt: skip
-
-exp = elementwise("exp", "exp(a)", grad={"a": "g * y"}, monotone=[{0}], floats=True)
-log = elementwise("log", "log(a)", grad={"a": "g / a"}, monotone=[{0}], floats=True, domain=(0.5, 4))
-sqrt = elementwise("sqrt", "sqrt(a)", grad={"a": "0.5 * g / y"}, monotone=[{0}], floats=True, domain=(0.5, 4))
-cos = elementwise("cos", "cos(a)", grad={"a": "-g * sin(a)"}, floats=True)
-sin = elementwise("sin", "sin(a)", grad={"a": "g * cos(a)"}, floats=True)
-tanh = elementwise("tanh", "tanh(a)", grad={"a": "g * (1 - y * y)"}, monotone=[{0}], floats=True)
-sigmoid = elementwise(
-    "sigmoid", "0.5 * tanh(0.5 * a) + 0.5", grad={"a": "g * y * (1 - y)"}, monotone=[{0}], floats=True
-)
 pow_ = elementwise(
     "power", "a ** b", operands="a b", grad={"a": "g * b * a ** (b - 1)", "b": "g * y * log(a)"}, domain=(1, 3), tolerance=1e-4,
     floats=True,
 )  # fmt: skip
-relu = elementwise("relu", "max(a, 0)", grad={"a": "where(a > 0, g, 0)"}, monotone=[{0}])
-
-_GATE = "(0.5 * tanh(a * (0.7978845608028654 + 0.035677408136300125 * (a * a))) + 0.5)"
-gelu = elementwise(
-    "gelu", f"a * {_GATE}", floats=True,
-    grad={"a": f"g * ({_GATE} * (1 + a * (1 - {_GATE}) * (1.5957691216057308 + 0.21406444881780074 * (a * a))))"},
-)  # fmt: skip
-
-equal = elementwise("equal", "a == b", operands="a b")
-not_equal = elementwise("not_equal", "a != b", operands="a b")
-less = elementwise("less", "a < b", operands="a b")
-less_equal = elementwise("less_equal", "a <= b", operands="a b")
-greater = elementwise("greater", "a > b", operands="a b")
-greater_equal = elementwise("greater_equal", "a >= b", operands="a b")
-logical_not = elementwise("logical_not", "not a", masks="a")
-logical_and = elementwise("logical_and", "a and b", operands="a b", masks="a b")
-logical_or = elementwise("logical_or", "a or b", operands="a b", masks="a b")
 
 
 def power(a: Tensor | float, b: Tensor | float) -> Any:
-    """a ** b, elementwise; the powers 2, 0.5, 1 and -1 of a tensor use the cheaper operators."""
+    """a ** b, elementwise; the powers 3, 2, 1, 0.5, -0.5 and -1 of a tensor use the cheaper operators."""
     if isinstance(b, int | float) and isinstance(a, Tensor):
-        if b == 2:
-            return square(a)
-        if b == 0.5:
-            return sqrt(a)
         if b == 1:
             return a
-        if b == -1:
-            return div(1.0, a)
+        if b == 3:
+            return mul(square(a), a)
+        made = {2: square, 0.5: sqrt, -0.5: rsqrt, -1: reciprocal}.get(b)
+        if made:
+            return made(a)
     if not isinstance(a, Tensor) and not isinstance(b, Tensor):
         raise TraceError("power takes at least one tensor", line=user_line())
     return pow_(a, b)
 
 
-def clip(a: Tensor, low: float, high: float) -> Any:
-    """min(max(a, low), high), elementwise."""
-    return minimum(maximum(a, low), high)
+def clip(a: Tensor, a_min: Tensor | float | None = None, a_max: Tensor | float | None = None) -> Any:
+    """min(max(a, a_min), a_max), elementwise; a bound that is None does not bound. On a bound the gradient goes to a."""
+    lifted = a if a_min is None else maximum(a, a_min)
+    return lifted if a_max is None else minimum(lifted, a_max)
+
+
+def round(a: Tensor, decimals: int = 0) -> Any:
+    """The nearest number with so many decimals, halves to even, as in NumPy. Not differentiable; whole numbers stay."""
+    if not a.type.is_float:
+        return a
+    scale = 10.0 ** abs(decimals)
+    if decimals == 0:
+        return rint(a)
+    return div(rint(mul(a, scale)), scale) if decimals > 0 else mul(rint(div(a, scale)), scale)

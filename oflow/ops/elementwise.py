@@ -8,6 +8,7 @@ dtype. Gradient operators are made from their expressions, so every one of them 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -18,11 +19,16 @@ from oflow.errors import ShapeError, TraceError
 from oflow.machine import Cost
 from oflow.ops.blocks import loop_work
 from oflow.ops.expression import bind, link, numbers_of, parse_expression
+from oflow.ops.linearity import linear_sets
 from oflow.ops.op import Attributes, Example, Op, Types
 from oflow.ops.tensor import Tensor, user_line
 from oflow.sbp import Partials
 
 Groups = Iterable[Iterable[int]]
+Sets = tuple[frozenset[int], ...]
+_WHOLE = ("int64", "int32", "uint8")
+_WRAPS = {"add", "subtract", "multiply", "negative", "square", "left_shift"}
+"""Steps that are not monotone on whole numbers: the smallest one, which stands for "no candidate" of a maximum, wraps around."""
 
 
 class Elementwise(Op):
@@ -30,12 +36,15 @@ class Elementwise(Op):
 
     def __init__(
         self, name: str, expr: str, *, operands: Sequence[str], linear: Groups, monotone: Groups, antitone: Groups,
-        also: Iterable[str], floats: bool, masks: Sequence[str], domain: tuple[float, float], tolerance: float,
+        also: Iterable[str], rises: Mapping[str, str], falls: Mapping[str, str], floats: bool, whole: bool, masks: Sequence[str],
+        domain: tuple[float, float], tolerance: float,
     ) -> None:  # fmt: skip
         self.expr = expr
         self.operands = tuple(operands)
         self.masks = frozenset(masks)
         self.floats = floats
+        self.whole = whole
+        self.rises, self.falls = dict(rises), dict(falls)
         parsed = parse_expression(expr)
         super().__init__(
             name, rule=broadcast_rule, dtype=self._result_dtype, linear=linear, monotone=monotone, antitone=antitone,
@@ -51,16 +60,30 @@ class Elementwise(Op):
         return tuple(name for name in self.operands if name not in attrs)
 
     def partials_of(self, attrs: Attributes) -> Partials:
-        """A set of operands with a number in it may not be partial: the number would be added once a device."""
+        """A set of operands with a number in it may not be partial, unless that number is 0: it would be added once a device."""
         present = self.present(attrs)
         if len(present) == len(self.operands):
             return self.partials
         place = {self.operands.index(name): i for i, name in enumerate(present)}
+        zeros = {i for i, name in enumerate(self.operands) if attrs.get(name) == 0}
 
-        def kept(groups: tuple[frozenset[int], ...]) -> tuple[frozenset[int], ...]:
-            return tuple(frozenset(place[i] for i in group) for group in groups if group <= place.keys())
+        def kept(groups: Sets, left_out: set[int]) -> Sets:
+            found = (group - left_out for group in groups if group <= place.keys() | left_out)
+            return tuple(frozenset(place[i] for i in group) for group in found if group)
 
-        return Partials(kept(self.partials.linear), kept(self.partials.monotone), kept(self.partials.antitone))
+        def directed(pairs: Mapping[str, str], sign: int) -> Sets:
+            fitting = (a for a, b in pairs.items() if a in present and math.inf > sign * attrs.get(b, 0) > 0)
+            return tuple(frozenset({present.index(a)}) for a in fitting)
+
+        rising = kept(self.partials.monotone, set()) + directed(self.rises, 1)
+        falling = kept(self.partials.antitone, set()) + directed(self.falls, -1)
+        return Partials(kept(self.partials.linear, zeros), rising, falling)
+
+    def partials_on(self, ins: Types, attrs: Attributes) -> Partials:
+        """Sums and products of whole numbers wrap around, so they are not monotone."""
+        found = self.partials_of(attrs)
+        wraps = any(step.function in _WRAPS for step in parse_expression(self.expr).steps)
+        return Partials(found.linear) if wraps and any(t.dtype in _WHOLE for t in ins) else found
 
     def _result_dtype(self, ins: Types, attrs: Attributes) -> Sequence[str]:
         present = self.present(attrs)
@@ -72,7 +95,9 @@ class Elementwise(Op):
             raise ShapeError(f"dtypes {' and '.join(names)} differ and oflow does not promote; convert one with of.cast(t, dtype)")
         if self.floats and any(not n.startswith("float") for n in names):
             raise ShapeError(f"{self.name} needs a float dtype, got {next(iter(names))}; convert with of.cast(t, 'float32')")
-        if attrs and next(iter(names), "bool") in ("int64", "int32", "uint8"):
+        if self.whole and not names.keys() <= {*_WHOLE, "bool"}:
+            raise ShapeError(f"{self.name} needs a whole-number or bool dtype, got {next(iter(names))}; convert with of.cast(t, 'int64')")
+        if attrs and next(iter(names), "bool") in _WHOLE:
             wrong = [v for _, v in numbers_of(attrs, self.operands) if v != int(v)]
             if wrong:
                 raise ShapeError(f"{wrong[0]} is not a whole number; convert the tensor with of.cast(t, 'float32')")
@@ -158,7 +183,10 @@ def elementwise(
     monotone: Groups = (),
     antitone: Groups = (),
     also: Iterable[str] = (),
+    rises: Mapping[str, str] | None = None,
+    falls: Mapping[str, str] | None = None,
     floats: bool = False,
+    whole: bool = False,
     masks: str = "",
     domain: tuple[float, float] = (-4, 4),
     tolerance: float = 1e-5,
@@ -169,14 +197,15 @@ def elementwise(
     grad      for each differentiable operand an expression over g (the result's cotangent), y (the result) and operands
     linear    operand sets that may arrive as P(sum); monotone: non-decreasing in them, so P(max) and P(min) pass
     antitone  non-increasing in them, so P(max) becomes P(min); also: further signatures, as text
-    floats    whether it refuses whole-number dtypes; masks: the operands that are bool
+    rises     {operand: other}: monotone in an operand where the other is a positive number; falls: antitone where it is negative
+    floats    whether it refuses whole-number dtypes; whole: whether it refuses floats; masks: the operands that are bool
     domain    where the example's numbers are drawn from; tolerance: declared relative error if it is not exact
 
     Exact is every expression without rounding functions. Raises TraceError for an expression that does not parse.
     """
     made = Elementwise(
         name, expr, operands=operands.split(), linear=linear, monotone=monotone, antitone=antitone, also=also,
-        floats=floats, masks=masks.split(), domain=domain, tolerance=tolerance,
+        rises=rises or {}, falls=falls or {}, floats=floats, whole=whole, masks=masks.split(), domain=domain, tolerance=tolerance,
     )  # fmt: skip
     for operand, rule in (grad or {}).items():
         if rule == "g":
@@ -184,8 +213,9 @@ def elementwise(
             continue
         reads = parse_expression(rule).operands
         made.gradients[operand] = Elementwise(
-            f"{name}_grad_{operand}", rule, operands=reads, linear=[{reads.index("g")}], monotone=(),
-            antitone=(), also=(), floats=False, masks=[m for m in masks.split() if m in reads], domain=domain, tolerance=tolerance,
+            f"{name}_grad_{operand}", rule, operands=reads, linear=linear_sets(rule, reads), monotone=(),
+            antitone=(), also=(), rises={}, falls={}, floats=False, whole=False, masks=[m for m in masks.split() if m in reads],
+            domain=domain, tolerance=tolerance,
         )  # fmt: skip
     if grad:
         made.grad(partial(_gradient, made))
@@ -197,7 +227,7 @@ def elementwise(
 
 def _examples(op: Elementwise, domain: tuple[float, float], tolerance: float) -> list[Example]:
     count = len(op.operands)
-    dtype = "float64" if op.exact else "float32"
+    dtype = "int64" if op.whole else "float64" if op.exact else "float32"
     draw = np.random.default_rng(len(op.name))
 
     def numbers(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -211,10 +241,25 @@ def _examples(op: Elementwise, domain: tuple[float, float], tolerance: float) ->
     if count > 1:
         shapes += [((5, 1), *((1, 6),) * (count - 1)), ((6,), *((5, 6),) * (count - 1)), ((5, 6), *((),) * (count - 1))]
     found = [Example(tuple(map(numbers, op.operands, chosen)), tolerance=tolerance) for chosen in shapes]
-    if count > 1:
-        last = op.operands[-1]
-        if last not in (*op.masks, "g", "y"):
-            found.append(
-                Example(tuple(numbers(n, (5, 6)) for n in op.operands[:-1]), {last: float(int(domain[1]))}, tolerance=tolerance)
-            )
+    for name in _number_operands(op) if count > 1 else ():
+        for value in _numbers_for(op, name, domain):
+            tensors = tuple(numbers(n, (5, 6)) for n in op.operands if n != name)
+            found.append(Example(tensors, {name: value}, tolerance=tolerance))
     return found
+
+
+def _number_operands(op: Elementwise) -> list[str]:
+    """The operands that examples give as a number: of a gradient's only the last, where it is an operand of the operator's own."""
+    if "g" in op.operands or "y" in op.operands:
+        return [name for name in op.operands[-1:] if name not in (*op.masks, "g", "y")]
+    return [name for name in op.operands if name not in op.masks]
+
+
+def _numbers_for(op: Elementwise, name: str, domain: tuple[float, float]) -> list[float]:
+    """Numbers inside the domain, a negative one and 0 too where they change what may be partial."""
+    high = int(domain[1])
+    found: list[float] = [high]
+    if domain[0] < 0 or name in {*op.rises.values(), *op.falls.values()}:
+        found.append(-high)
+    together = any(len(group) > 1 and op.operands.index(name) in group for group in op.partials.linear)
+    return [float(n) if not op.whole else n for n in (*found, *([0] if together and domain[0] <= 0 else []))]

@@ -24,15 +24,25 @@ _OPERATORS: dict[type, str] = {
     ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "true_divide", ast.Pow: "power",
     ast.FloorDiv: "floor_divide", ast.Mod: "remainder", ast.USub: "negative", ast.Not: "logical_not", ast.And: "logical_and",
     ast.Or: "logical_or", ast.Gt: "greater", ast.GtE: "greater_equal", ast.Lt: "less", ast.LtE: "less_equal", ast.Eq: "equal",
-    ast.NotEq: "not_equal",
+    ast.NotEq: "not_equal", ast.BitAnd: "bitwise_and", ast.BitOr: "bitwise_or", ast.BitXor: "bitwise_xor", ast.Invert: "invert",
+    ast.LShift: "left_shift", ast.RShift: "right_shift",
 }  # fmt: skip
 _FUNCTIONS = {
     "exp": "exp", "log": "log", "sqrt": "sqrt", "tanh": "tanh", "abs": "absolute", "sign": "sign", "cos": "cos", "sin": "sin",
     "floor": "floor", "square": "square", "min": "minimum", "max": "maximum", "where": "where",
+    "ceil": "ceil", "trunc": "trunc", "rint": "rint", "isnan": "isnan", "isinf": "isinf", "isfinite": "isfinite",
+    "expm1": "expm1", "log1p": "log1p", "exp2": "exp2", "log2": "log2", "log10": "log10", "erf": "erf", "tan": "tan",
+    "arcsin": "arcsin", "arccos": "arccos", "arctan": "arctan", "arctan2": "arctan2", "sinh": "sinh", "cosh": "cosh",
+    "arcsinh": "arcsinh", "arccosh": "arccosh", "arctanh": "arctanh", "hypot": "hypot",
 }  # fmt: skip
-_FLOPS = {"exp": 16, "log": 16, "tanh": 16, "cos": 16, "sin": 16, "power": 32, "sqrt": 4, "true_divide": 4}
+_FLOPS = {
+    "exp": 16, "log": 16, "tanh": 16, "cos": 16, "sin": 16, "power": 32, "sqrt": 4, "true_divide": 4, "floor_divide": 8, "remainder": 8,
+    "expm1": 24, "log1p": 24, "exp2": 16, "log2": 16, "log10": 16, "erf": 48, "tan": 24, "arcsin": 24, "arccos": 24, "arctan": 24,
+    "arctan2": 32, "sinh": 24, "cosh": 24, "arcsinh": 32, "arccosh": 32, "arctanh": 32, "hypot": 8,
+}  # fmt: skip
 """About how many additions one call costs in a vectorised loop; 1 for the others."""
-_ROUNDING = {"exp", "log", "sqrt", "tanh", "cos", "sin", "true_divide", "power"}
+_EXACT = {"floor_divide", "remainder"}
+_ROUNDING = _FLOPS.keys() - _EXACT
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,7 @@ class Expression:
     def exact(self) -> bool:
         """Whether it maps whole numbers to whole numbers without rounding."""
         numbers = [arg for step in self.steps for arg in step.args if not isinstance(arg, str)]
-        return all(n == int(n) for n in numbers) and not any(step.function in _ROUNDING for step in self.steps)
+        return all(math.isinf(n) or n == int(n) for n in numbers) and not any(step.function in _ROUNDING for step in self.steps)
 
     @property
     def flops(self) -> int:
@@ -119,7 +129,8 @@ class _Parser:
                 return self.emit(_OPERATORS[type(op)], self.value(left), self.value(right))
             case ast.Call(func=ast.Name(id=name), args=args) if name in _FUNCTIONS:
                 return self.emit(_FUNCTIONS[name], *(self.value(arg) for arg in args))
-        raise TraceError(f"{ast.unparse(tree)!r} is no scalar expression; there are + - * / **, comparisons, {', '.join(_FUNCTIONS)}")
+        known = f"+ - * / // % **, & | ^ ~ << >>, comparisons, {', '.join(_FUNCTIONS)}"
+        raise TraceError(f"{ast.unparse(tree)!r} is no scalar expression; there are {known}")
 
     def finish(self, values: tuple[str | float, ...]) -> Expression:
         """The steps that `values` need; a value that is an operand or a number is copied by a step of its own."""
@@ -273,7 +284,21 @@ def _slots(steps: Sequence[Step], results: Sequence[str], buffered: Sequence[boo
 
 def _sample(function: str, args: list[Any]) -> Any:
     with np.errstate(all="ignore"):
-        return np.where(*args) if function == "where" else getattr(np, function)(*args)
+        return np.where(*args) if function == "where" else numpy_function(function)(*args)
+
+
+def numpy_function(name: str) -> Callable[..., Any]:
+    """The function of a step other than "where": NumPy's, or what stands in for one that NumPy lacks."""
+    return _erf if name == "erf" else getattr(np, name)
+
+
+def _erf(x: Any, out: np.ndarray | None = None) -> np.ndarray:
+    """The error function, element by element with C's erf; the compiled kernels have a vectorised one."""
+    x = np.asarray(x)
+    if out is None:
+        out = np.empty(x.shape, x.dtype if x.dtype.kind == "f" else "float64")
+    out[...] = np.fromiter(map(math.erf, x.reshape(-1).tolist()), "float64", x.size).reshape(x.shape)
+    return out
 
 
 def _where(condition: np.ndarray, a: Any, b: Any, out: np.ndarray) -> None:
@@ -283,7 +308,7 @@ def _where(condition: np.ndarray, a: Any, b: Any, out: np.ndarray) -> None:
         np.copyto(out, np.where(condition, a, b))
         return
     mask = np.empty(out.shape, integers)
-    np.copyto(mask, np.asarray(condition).view(np.int8))
+    np.copyto(mask, np.asarray(condition, bool).view(np.int8))
     np.negative(mask, out=mask)
     x, y, bits = np.asarray(a, out.dtype).view(integers), np.asarray(b, out.dtype).view(integers), out.view(integers)
     if y.ndim == 0 and y == 0:
@@ -307,7 +332,7 @@ def link(
     first, direct = bound.calls[0], not any(sums)
     if len(bound.calls) == len(outs) == 1 and direct and first.function != "where":
         values = (*ins, *bound.numbers)
-        return partial(getattr(np, first.function), *(values[i] for i in first.args), out=outs[0])
+        return partial(numpy_function(first.function), *(values[i] for i in first.args), out=outs[0])
     shape = outs[0].shape if direct else np.broadcast_shapes(*(a.shape for a in ins))
     if direct and all(a.shape == shape and a.flags.c_contiguous for a in (*outs, *ins)):
         outs, ins, shape = [a.reshape(-1) for a in outs], [a.reshape(-1) for a in ins], (math.prod(shape),)
@@ -341,7 +366,7 @@ def _run_blocks(bound: Bound, shape: tuple[int, ...], outs: Sequence[np.ndarray]
 
 
 def _function(call: Call) -> Callable[..., Any]:
-    return _where if call.function == "where" else getattr(np, call.function)
+    return _where if call.function == "where" else numpy_function(call.function)
 
 
 def _part_shape(shape: tuple[int, ...], index: tuple[slice | int, ...]) -> tuple[int, ...]:

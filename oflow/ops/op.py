@@ -75,6 +75,7 @@ class Op:
         repeats: bool = False,
         view: bool = False,
         adds: bool = False,
+        row_sparse: Callable[[Attributes], tuple[int, int] | None] | None = None,
         parts: Mapping[int, str] | None = None,
         gathers: Iterable[int] = (),
         overwrites: Callable[[Attributes], Iterable[int]] | None = None,
@@ -82,6 +83,8 @@ class Op:
     ) -> None:
         if name in REGISTRY:
             raise TraceError(f"operator {name!r} exists already", line=user_line())
+        if not callable(example):
+            raise TraceError(f"operator {name!r} has no example; give it one with example=lambda: [Example(...)]", line=user_line())
         self.name = name
         self._rule = rule
         self._dtype = dtype
@@ -96,6 +99,7 @@ class Op:
         self.repeats = repeats
         self.view = view
         self.adds = adds
+        self._row_sparse = row_sparse
         self.parts = dict(parts or {})
         self.gathers = frozenset(gathers)
         self.overwrites = overwrites
@@ -178,31 +182,34 @@ class Op:
     def signatures(self, ins: Types, attrs: Attributes, parts: int) -> tuple[Signature, ...]:
         """Every valid signature on a mesh axis of `parts` devices; all-B first."""
         rule, sizes = self._factors(ins, attrs)
-        return signatures(rule, sizes, parts, self.partials_of(attrs), self.reduce)
+        return signatures(rule, sizes, parts, self.partials_on(ins, attrs), self.reduce)
 
     def mesh_signatures(self, ins: Types, attrs: Attributes, mesh: tuple[int, ...]) -> tuple[tuple[Signature, ...], ...]:
         """Every valid choice of one signature for each mesh axis, outer first; all-B first."""
         rule, sizes = self._factors(ins, attrs)
-        return mesh_signatures(rule, sizes, mesh, self.partials_of(attrs), self.reduce)
+        return mesh_signatures(rule, sizes, mesh, self.partials_on(ins, attrs), self.reduce)
 
     def _factors(self, ins: Types, attrs: Attributes) -> tuple[Rule, tuple[tuple[str, int], ...]]:
-        """The rule, and the size of every factor that stands alone on an axis."""
+        """The rule, and the size of every factor that the shapes tell."""
         rule = self.rule(ins, attrs)
-        sizes = {
-            axis[0]: n
-            for operand, made in zip(rule.outs, self.infer(ins, attrs), strict=True)
-            for axis, n in zip(operand, made.shape, strict=True)
-            if len(axis) == 1
-        }
-        return rule, tuple(sorted({**sizes, **rule.sizes(t.shape for t in ins)}.items()))
+        sizes = rule.all_sizes([t.shape for t in ins], [t.shape for t in self.infer(ins, attrs)])
+        return rule, tuple(sorted(sizes.items()))
 
     def partials_of(self, attrs: Attributes) -> Partials:
         """Which operands may arrive partial, where attributes matter."""
         return self.partials
 
+    def partials_on(self, ins: Types, attrs: Attributes) -> Partials:
+        """Which operands may arrive partial, where their types matter too."""
+        return self.partials_of(attrs)
+
     def leading_sum(self, attrs: Attributes) -> int:
         """How many leading axes of its one operand it sums away, if that is all it does; else 0."""
         return self._leading(attrs) if self._leading else 0
+
+    def row_sparse(self, attrs: Attributes) -> tuple[int, int] | None:
+        """(numbers, rows): the operands that stand for its result where only some rows of it are not 0, if that is wanted."""
+        return self._row_sparse(attrs) if self._row_sparse else None
 
     def local_attrs(self, attrs: Attributes, shards: Shards) -> dict[str, Any]:
         return dict(self._local(attrs, shards) if self._local else attrs)
@@ -280,6 +287,8 @@ def op(name: str, **parts: Any) -> Op:
     leading   (attrs) -> how many leading axes of the operand are summed away and nothing else is done; 0 where it does more
     repeats   whether the result is the operand, repeated by NumPy's broadcasting
     view      whether the result is the operand's elements, in row-major order in another shape
+    row_sparse (attrs) -> (a, b) where the result is 0 but for rows: each row of operand b is added to the row numbered by operand a;
+              the optimizer then updates these rows alone, and the result need not be made
     adds      whether kernels can add the (one) result to what is in its memory
     gathers   operands that may come as consecutive pieces along an axis; the attribute pieces=((operand, axis),) says so
     overwrites attributes -> results that may take the memory of an operand of their type which nobody reads any more; the attribute

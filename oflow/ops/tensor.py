@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from oflow.errors import TraceError
@@ -11,7 +10,7 @@ from oflow.graph import Builder
 from oflow.types import TensorType
 
 if TYPE_CHECKING:
-    from oflow.sbp import Placement, Sbp
+    from oflow.sbp import Placement, Sbps
 
 class Tensor:
     """A logical tensor in a traced function: it has a type but no values. Operators follow NumPy's names and broadcasting."""
@@ -43,7 +42,7 @@ class Tensor:
 
     # ------------------------------------------------------------ layout
 
-    def to_global(self, placement: Placement, sbp: Sbp | Sequence[Sbp]) -> Tensor:
+    def to_global(self, placement: Placement, sbp: Sbps) -> Tensor:
         """The same tensor in the layout (placement, sbp): a boxing if it is not there already."""
         from oflow.ops.boxing import to_global
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -43,6 +43,19 @@ class Rule:
             for axis, n in zip(operand, shape, strict=True):
                 if len(axis) == 1 and found.setdefault(axis[0], n) != n:
                     raise ShapeError(f"factor {axis[0]!r} is {found[axis[0]]} in one operand and {n} in operand {position}")
+        return found
+
+    def all_sizes(self, ins: Sequence[tuple[int, ...]], outs: Sequence[tuple[int, ...]]) -> dict[str, int]:
+        """The size of each factor that the shapes tell: one alone on an axis, or the only unknown one of an axis of several."""
+        pairs = list(zip((*self.ins, *self.outs), (*ins, *outs), strict=True))
+        found = {axis[0]: n for operand, shape in pairs for axis, n in zip(operand, shape, strict=True) if len(axis) == 1}
+        found |= self.sizes(ins)
+        grouped = [(axis, n) for operand, shape in pairs for axis, n in zip(operand, shape, strict=True) if len(axis) > 1]
+        for axis, n in grouped * len(grouped):  # each round may tell one more
+            unknown = [f for f in axis if f not in found]
+            known = math.prod(found[f] for f in axis if f in found)
+            if len(unknown) == 1 and known and n % known == 0:
+                found[unknown[0]] = n // known
         return found
 
     def result_shapes(self, shapes: Iterable[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
@@ -163,16 +176,38 @@ def _with_factors(
     return found
 
 
+def _unmixed(axes: Sequence[Iterable[Signature]]) -> Iterable[tuple[Signature, ...]]:
+    """The products of the signatures of mesh axes in which no tensor is P(max) on one axis and P(min) on another."""
+    extremes = {s: _extremes(s) for axis in axes for s in axis}
+    for way in itertools.product(*axes):
+        most = least = 0
+        for signature in way:
+            highest, lowest = extremes[signature]
+            most |= highest
+            least |= lowest
+        if not most & least:
+            yield way
+
+
+def _extremes(signature: Signature) -> tuple[int, int]:
+    """The tensors that are P(max), and those that are P(min), as bits."""
+    ops = [s.op for s in (*signature.ins, *signature.outs)]
+    highest, lowest = (sum(1 << i for i, op in enumerate(ops) if op == one) for one in ("max", "min"))
+    return highest, lowest
+
+
 @lru_cache(maxsize=65536)
 def mesh_signatures(
     rule: Rule, sizes: tuple[tuple[str, int], ...], mesh: tuple[int, ...], partials: Partials = NO_PARTIALS, reduce: str | None = "sum"
 ) -> tuple[tuple[Signature, ...], ...]:
     """One signature for each mesh axis: the product, because each inner axis works on what the outer ones leave (nested joins).
 
-    A factor that needs equal parts may be split by several axes where it divides by their product.
+    A factor that needs equal parts may be split by several axes where it divides by their product. No tensor holds candidates of a
+    maximum on one axis and of a minimum on another: where they are identities, -inf and inf meet and make NaN.
     """
     axes = [_with_factors(rule, sizes, parts, partials, reduce) for parts in mesh]
-    ways = itertools.product(*axes)
+    extreme = len(mesh) > 1 and (partials.monotone or partials.antitone or partials.also)
+    ways = _unmixed(axes) if extreme else itertools.product(*axes)
     equal = {axis[0] for operand in (*rule.ins, *rule.outs) for axis in operand if len(axis) > 1}
     if not equal or len(mesh) == 1:
         return tuple(ways)

@@ -7,6 +7,8 @@ from oflow.backends.compiled import direct
 from oflow.backends.compiled.form import FORMS
 from oflow.native import addresses, available
 from oflow.ops import REGISTRY
+from oflow.ops.elementwise import Elementwise
+from oflow.ops.expression import parse_expression
 from oflow.types import TensorType
 
 pytestmark = pytest.mark.skipif(not available(), reason="numba is not installed")
@@ -33,6 +35,11 @@ def _numpy(op, outs, ins, operands, attrs):
 
 NAMES = sorted(name for name in FORMS if REGISTRY[name].lowering != "pull")
 DTYPES = ["float32", "float64"]
+NUMPY_ONLY = {
+    "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "cosh", "exp2", "floor_divide", "hypot", "left_shift",
+    "log10", "log2", "remainder", "right_shift", "sinh", "tan",
+}  # fmt: skip
+"""Steps that have no compiled form, so an expression with one of them has none."""
 
 
 def _cases(name, dtype):
@@ -68,4 +75,5 @@ def test_a_form_computes_what_the_numpy_kernel_does(name, dtype):
             else:
                 scale = max(1.0, float(np.abs(b[np.isfinite(b)]).max(initial=0)))
                 np.testing.assert_allclose(a, b, rtol=example.tolerance, atol=example.tolerance * scale)
-    assert ran or dtype == "float64", f"the form of {name} ran no example"
+    only_numpy = isinstance(op, Elementwise) and any(step.function in NUMPY_ONLY for step in parse_expression(op.expr).steps)
+    assert ran or only_numpy or dtype == "float64", f"the form of {name} ran no example"

@@ -25,7 +25,10 @@ def kernel(block):
         out[i] = f({args})
     return 0
 """
-ULPS = {"exp": (1, 1), "log": (1, 1), "tanh": (2.5, 2.5), "erf": (2, 2), "sin": (1, 1), "cos": (1, 1), "power": (1, 2)}
+ULPS = {
+    "exp": (1, 1), "log": (1, 1), "tanh": (2.5, 2.5), "erf": (2, 2), "sin": (1, 1), "cos": (1, 1), "power": (1, 2), "expm1": (2, 2),
+    "log1p": (2, 2),
+}  # fmt: skip
 SEED = 31
 
 
@@ -104,9 +107,25 @@ def decimal_erf(x):
     return 2 * with_more / PI.sqrt()
 
 
-DECIMAL |= {"tanh": decimal_tanh, "erf": decimal_erf}
-RANGES = {"exp": [(-87.3, 88.7), (-1, 1)], "log": [(0, 4), (0.99, 1.01)], "tanh": [(-10, 10), (-1, 1)], "erf": [(-5, 5), (-1.1, 1.1)]}
-NUMPY = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "erf": np.vectorize(math.erf), "sin": np.sin, "cos": np.cos}
+def decimal_expm1(x):
+    x = Decimal(x)
+    return x + x * x / 2 + x**3 / 6 if abs(x) < Decimal("1e-10") else x.exp() - 1
+
+
+def decimal_log1p(x):
+    x = Decimal(x)
+    return x - x * x / 2 + x**3 / 3 - x**4 / 4 if abs(x) < Decimal("1e-10") else (1 + x).ln()
+
+
+DECIMAL |= {"tanh": decimal_tanh, "erf": decimal_erf, "expm1": decimal_expm1, "log1p": decimal_log1p}
+RANGES = {
+    "exp": [(-87.3, 88.7), (-1, 1)], "log": [(0, 4), (0.99, 1.01)], "tanh": [(-10, 10), (-1, 1)], "erf": [(-5, 5), (-1.1, 1.1)],
+    "expm1": [(-30, 88.7), (-1, 1)], "log1p": [(-0.999, 4), (-0.01, 0.01)],
+}  # fmt: skip
+NUMPY = {
+    "exp": np.exp, "log": np.log, "tanh": np.tanh, "erf": np.vectorize(math.erf), "sin": np.sin, "cos": np.cos, "expm1": np.expm1,
+    "log1p": np.log1p,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -124,7 +143,8 @@ def test_float32_is_within_its_bound_everywhere(name):
 @pytest.mark.parametrize("name", RANGES)
 def test_float64_is_within_its_bound_everywhere(name):
     for x in (numbers("float64", 8), *(between(*span, "float64", 2500) for span in RANGES[name])):
-        x = x[x > 0] if name == "log" else x[np.abs(x) < 708] if name == "exp" else x
+        x = x[x > {"log": 0, "log1p": -1}.get(name, -np.inf)]
+        x = x[np.abs(x) < 708] if name.startswith("exp") else x
         assert ulps(compiled(name, "float64", x), exact(DECIMAL[name], x), "float64") <= ULPS[name][1], f"seed {SEED}"
 
 

@@ -85,6 +85,8 @@ def _loop_dtypes(function: str, args: Sequence[str], result: str) -> tuple[str, 
     """The dtypes to which NumPy converts the arguments."""
     if function == "where":
         return ("bool", result, result)
+    if function == "erf":
+        return (result,)
     found = getattr(np, function).resolve_dtypes((*map(np.dtype, args), None))
     return tuple(d.name for d in found[: len(args)])
 
@@ -92,7 +94,8 @@ def _loop_dtypes(function: str, args: Sequence[str], result: str) -> tuple[str, 
 _COMPARISONS = {"greater": ">", "greater_equal": ">=", "less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!="}
 _LOGIC = {
     "logical_and": "{0} & {1}", "logical_or": "{0} | {1}", "logical_not": "{0} ^ True", "add": "{0} | {1}", "maximum": "{0} | {1}",
-    "multiply": "{0} & {1}", "minimum": "{0} & {1}", "absolute": "{0}",
+    "multiply": "{0} & {1}", "minimum": "{0} & {1}", "absolute": "{0}", "bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}",
+    "bitwise_xor": "{0} != {1}", "invert": "{0} ^ True",
 }  # fmt: skip
 """Steps on operands that are all bool."""
 _ANY = {
@@ -101,11 +104,18 @@ _ANY = {
 }  # fmt: skip
 _FLOAT = {
     "sqrt": "root({0})", "absolute": "magnitude({0})", "floor": "round_down({0})",
-    "sign": "({T}(1) if {0} > {T}(0) else {T}(-1) if {0} < {T}(0) else {0})",
+    "sign": "({T}(1) if {0} > {T}(0) else {T}(-1) if {0} < {T}(0) else {0})", "ceil": "-round_down(-{0})", "rint": "nearest({0})",
+    "trunc": "(round_down({0}) if {0} > {T}(0) else -round_down(-{0}))", "isnan": "{0} != {0}",
+    "isinf": "magnitude({0}) == {T}(np.inf)", "isfinite": "magnitude({0}) < {T}(np.inf)",
 }  # fmt: skip
-_WHOLE = {"absolute": "({T}(-{0}) if {0} < {T}(0) else {0})", "floor": "{0}", "sign": "{T}(({0} > {T}(0)) - ({0} < {T}(0)))"}
+_WHOLE = {
+    "absolute": "({T}(-{0}) if {0} < {T}(0) else {0})", "floor": "{0}", "ceil": "{0}", "trunc": "{0}",
+    "sign": "{T}(({0} > {T}(0)) - ({0} < {T}(0)))", "isnan": "{0} != {0}", "isinf": "{0} != {0}", "isfinite": "{0} == {0}",
+    "bitwise_and": "{T}({0} & {1})", "bitwise_or": "{T}({0} | {1})", "bitwise_xor": "{T}({0} ^ {1})", "invert": "{T}(~{0})",
+}  # fmt: skip
 _FUNCTIONS = {
-    "exp": "scalar.exp", "log": "scalar.log", "tanh": "scalar.tanh", "sin": "angles.sin", "cos": "angles.cos",
+    "exp": "scalar.exp", "log": "scalar.log", "tanh": "scalar.tanh", "expm1": "scalar.expm1", "log1p": "scalar.log1p",
+    "erf": "scalar.erf", "sin": "angles.sin", "cos": "angles.cos",
     "power": "powers.power", "true_divide": "scalar.divide",
 }  # fmt: skip
 """Where the functions of one element are."""
@@ -232,7 +242,7 @@ class _Text:
         used = sorted({self.memory(i) for i in range(len(arrays))})
         lines = [
             f"# {_sources()}", "import numpy as np", "from oflow.backends.compiled.kernels import angles, memory, powers, scalar",
-            "from oflow.native.intrinsics import POINTERS, float64_of_bits, magnitude, root, round_down, words",
+            "from oflow.native.intrinsics import POINTERS, float64_of_bits, magnitude, nearest, root, round_down, words",
         ]  # fmt: skip
         for i in used:
             dtype = arrays[i].dtype

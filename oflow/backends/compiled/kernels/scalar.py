@@ -5,6 +5,8 @@ Errors in units in the last place (ulp) of the result, held by tests over all ex
     function  float32 float64
     exp         1.0     1.0   results below the smallest normal number are 0; overflow is inf
     log         1.0     1.0   denormals right; log(0) = -inf, log of a negative number is NaN
+    expm1       2.0     2.0   relative near 0 too
+    log1p       2.0     2.0   relative near 0 too; log1p(-1) = -inf
     tanh        2.5     2.5   relative near 0 too
     erf         2.0     2.0   relative near 0 too
     sin, cos    1.0     1.0   any finite operand; absolute error 2^-80 where float64 results are below 2^-27; NaN of infinity
@@ -98,6 +100,26 @@ def tanh(dtype: str) -> Function:
     return function
 
 
+@cache
+def expm1(dtype: str) -> Function:
+    """e^x - 1. Error 2.0 ulp."""
+    form = FORMATS[dtype]
+    real, whole, of_bits, reduced, power = form.real, form.whole, form.of_bits, reduced_of(dtype), exp(dtype)
+    one, bits_of_one = real(1), form.bits(1.0)
+    limit = real(20 if dtype == "float32" else 44)
+
+    @inline
+    def function(x):  # type: ignore[no-untyped-def]
+        near = limit if x > limit else x
+        near = -limit if near < -limit else near
+        n, tail, r = reduced(near)
+        scale = of_bits(whole(bits_of_one + n))
+        value = fused(scale, r + tail, scale - one)
+        return power(x) if x > limit else value
+
+    return function
+
+
 # ---------------------------------------------------------------- log
 
 
@@ -172,6 +194,24 @@ def log(dtype: str) -> Function:
         value = value if x < infinity else x
         value = -infinity if x == zero else value
         return nan if x < zero else value
+
+    return function
+
+
+@cache
+def log1p(dtype: str) -> Function:
+    """log(1 + x): what 1 + x loses by rounding is added to first order (Kahan's correction). Error 2.0 ulp."""
+    real, logarithm = FORMATS[dtype].real, log(dtype)
+    zero, one, infinity = real(0), real(1), real(np.inf)
+
+    @inline
+    def function(x):  # type: ignore[no-untyped-def]
+        u = one + x
+        lost = x - (u - one) if x < one else one - (u - x)
+        ordinary = (u > zero) & (u < infinity)
+        correction = lost / (u if ordinary else one)
+        value = logarithm(u)
+        return value + correction if ordinary else value
 
     return function
 
