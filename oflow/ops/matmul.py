@@ -19,6 +19,7 @@ import numpy as np
 from oflow.errors import ShapeError
 from oflow.machine import PRODUCTS, Cost, Work
 from oflow.ops.op import Attributes, Example, Types, op
+from oflow.ops.shape import reshape
 from oflow.ops.tensor import Tensor, user_line
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -210,16 +211,29 @@ def contract(spec: str, a: Tensor, b: Tensor) -> Tensor:
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """``a @ b`` as NumPy's matmul: the last two axes are matrices, leading axes are batch axes (equal, or absent in one operand)."""
+    """``a @ b`` as NumPy's matmul: the last two axes are matrices, leading axes are batch axes and broadcast.
+
+    A vector on the left is a row, on the right a column, and that axis is not in the result. Raises ShapeError at the user's line.
+    """
     if a.ndim == 0 or b.ndim == 0:
         raise ShapeError(f"matmul needs at least one axis in {a.type} and {b.type}", line=user_line())
-    rows = ["m"] if a.ndim > 1 else []
-    columns = ["n"] if b.ndim > 1 else []
-    lead = max(a.ndim, b.ndim) - 2
-    batch = [f"b{i}" for i in range(lead)]
-    left = [*batch[lead - max(a.ndim - 2, 0) :], *rows, "k"] if lead > 0 else [*rows, "k"]
-    right = [*(batch[lead - max(b.ndim - 2, 0) :] if lead > 0 else []), "k", *columns]
-    return contract(f"{' '.join(left)}, {' '.join(right)} -> {' '.join([*batch, *rows, *columns])}", a, b)
+    rows, columns = ["m"] if a.ndim > 1 else [], ["n"] if b.ndim > 1 else []
+    first, second = _batch(a), _batch(b)
+    (left, x), (right, y) = _kept(a, first, second), _kept(b, second, first)
+    batch = max(first, second, key=len)
+    return contract(f"{' '.join([*left, *rows, 'k'])}, {' '.join([*right, 'k', *columns])} -> {' '.join([*batch, *rows, *columns])}", x, y)
+
+
+def _batch(t: Tensor) -> dict[str, int]:
+    """Names, counted from the matrix outward, and sizes of the leading axes."""
+    count = max(t.ndim - 2, 0)
+    return {f"b{count - i}": t.shape[i] for i in range(count)}
+
+
+def _kept(t: Tensor, own: dict[str, int], other: dict[str, int]) -> tuple[list[str], Tensor]:
+    """The batch axes that are left, and the tensor, without those of size 1 that are repeated along the other's."""
+    names = [name for name, n in own.items() if n != 1 or other.get(name, 1) == 1]
+    return names, reshape(t, (*(own[name] for name in names), *t.shape[len(own) :])) if len(names) < len(own) else t
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:

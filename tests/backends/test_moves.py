@@ -85,6 +85,21 @@ def test_slice_and_pad(rng, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_slice_and_pad_with_steps_and_values(rng, dtype):
+    for shape in [(5, 700), (700, 3), (20, 30, 40), *(shapes(rng, 1) for _ in range(20))]:
+        spans = [range(n)[:: int(rng.choice([-3, -1, 1, 2]))] for n in shape]
+        steps, cut = tuple(r.step for r in spans), tuple(map(len, spans))
+        starts, stops = tuple(r.start for r in spans), tuple(r.stop for r in spans)
+        check(rng, "slice", cut, [values(rng, shape, dtype)], {"starts": starts, "stops": stops, "steps": steps})
+        check(rng, "pad", shape, [values(rng, cut, dtype)], {"starts": starts, "shape": shape, "steps": steps})
+        filled = {"starts": starts, "shape": shape, "steps": steps, "value": 1}
+        want, got = np.empty(shape, dtype), np.empty(shape, dtype)
+        x = values(rng, cut, dtype)
+        REGISTRY["pad"].run(want, x, **filled)
+        np.testing.assert_array_equal(run("pad", got, [x], filled), want, err_msg=f"seed {SEED}: {shape} {filled}")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_concat_reshape_accumulate_and_full(rng, dtype):
     for shape in [(0, 3), (4, 300), *(shapes(rng, 1) for _ in range(20))]:
         axis = int(rng.integers(len(shape)))

@@ -129,17 +129,23 @@ def broadcast(call: OpCall) -> Steps:
 def take(call: OpCall) -> Steps:
     out, steps = call.outs[0], strides(call.ins[0].shape)
     first = call.operand(0, _offset(call.attrs["starts"], steps) * out.itemsize)
-    return move(out.dtype, _how(call), call.out(0), first, axes_of(out.shape, strides(out.shape), steps))
+    return move(out.dtype, _how(call), call.out(0), first, axes_of(out.shape, strides(out.shape), _longer(steps, call)))
 
 
 @form("pad")
-def pad(call: OpCall) -> Steps:
-    out, small = call.outs[0], call.ins[0]
-    put = move(
-        out.dtype, _how(call), call.out(0, _offset(call.attrs["starts"], strides(out.shape)) * out.itemsize), call.operand(0),
-        axes_of(small.shape, strides(out.shape), strides(small.shape)),
-    )  # fmt: skip
-    return put if call.accumulate or small.size == out.size else fill(call, 0) + put
+def pad(call: OpCall) -> Steps | None:
+    out, small, value = call.outs[0], call.ins[0], call.attrs.get("value", 0)
+    if call.accumulate and value:
+        return None
+    steps = strides(out.shape)
+    first = call.out(0, _offset(call.attrs["starts"], steps) * out.itemsize)
+    put = move(out.dtype, _how(call), first, call.operand(0), axes_of(small.shape, _longer(steps, call), strides(small.shape)))
+    return put if call.accumulate or small.size == out.size else fill(call, value) + put
+
+
+def _longer(steps: Sequence[int], call: OpCall) -> list[int]:
+    """Steps in elements of an array of which every so-many-th position along an axis is meant, or in reverse order."""
+    return [step * every for step, every in zip(steps, call.attrs.get("steps") or [1] * len(steps), strict=True)]
 
 
 def _offset(starts: Shape, steps: Shape) -> int:
