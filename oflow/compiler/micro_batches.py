@@ -8,13 +8,16 @@ an act. So accumulation equals the plain batch by construction.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from oflow.compiler.options import Options
+from oflow.compiler.reasons import named, refusals
 from oflow.errors import SbpError
 from oflow.graph import Builder, Graph, Node
 from oflow.ops import REGISTRY
-from oflow.sbp import B, S, Sbp, Signature
+from oflow.ops.op import Shards
+from oflow.sbp import B, Box, S, Sbp, Signature, split_range
 from oflow.types import TensorType
 
 Need = tuple[Sbp, ...]
@@ -56,8 +59,9 @@ class _TimeAxis:
         joined = self.joined.intersection(ins)
         if joined and split and not self.barriers:
             raise SbpError(
-                f"{node.op} needs %{min(joined)}, which is complete only after all {self.count} micro-batches, "
-                "while it works micro-batch by micro-batch; use schedule='gpipe', which can wait, or micro_batches=1",
+                f"{node.op} works micro-batch by micro-batch and needs {named(self.graph, self._whole_of(min(joined)))}, which is complete "
+                f"only after all {self.count} of them. The schedules differ: 1f1b begins the backward pass of the first micro-batch before "
+                "the last has come; gpipe can wait. Use schedule='gpipe', or micro_batches=1",
                 line=node.line,
             )
         if joined:
@@ -79,7 +83,7 @@ class _TimeAxis:
 
     def _best(self, node: Node, types: tuple[TensorType, ...], have: Need) -> Signature:
         op = REGISTRY[node.op]
-        found = [s for s in op.signatures(types, node.attributes, self.count) if not _partial_extreme(s)]
+        found = [s for s in op.signatures(types, node.attributes, self.count) if not _partial_extreme(s) and self._uniform(node, types, s)]
         free = [s for s in found if s.ins == have]
         if free:
             return free[0]
@@ -88,6 +92,17 @@ class _TimeAxis:
             return slices[0]
         # several values have to be made whole: keep as many as possible as they are
         return max(found, key=lambda s: (_possible(have, s), sum(h == w for h, w in zip(have, s.ins, strict=True))))
+
+    def _uniform(self, node: Node, types: tuple[TensorType, ...], signature: Signature) -> bool:
+        """Whether the kernel does the same for every micro-batch: nothing tells it which one it works on."""
+        op = REGISTRY[node.op]
+        results = tuple(self.graph.values[v].type for v in node.outs)
+        first, last = (
+            Shards(*(tuple(map(partial(_part, index=i, of=self.count), side, sbp)) for side, sbp in
+                     ((types, signature.ins), (results, signature.outs))))
+            for i in (0, self.count - 1)
+        )  # fmt: skip
+        return op.local_attrs(node.attributes, first) == op.local_attrs(node.attributes, last)
 
     def _twin(self, value: int, want: Sbp, node: Node) -> int:
         have = self.times[value]
@@ -103,26 +118,59 @@ class _TimeAxis:
             "line": node.line, "stage": node.stage, "phase": node.phase, "placement": node.placement, "rate": self.count,
         }  # fmt: skip
         kind = self.graph.values[value].type
-        if want == B and (have == S(0) or have.op == "sum"):
+        if not _convertible(have, want):
+            raise SbpError(self._no_way(node, value, have, want), line=node.line)
+        if want == B:
             if made_by is not None:
                 facts |= {"line": made_by.line, "stage": made_by.stage, "phase": made_by.phase, "placement": made_by.placement}
+            elif node.phase == "update":  # an input is collected while its micro-batches come, not after them
+                facts["phase"] = "F"
             made = self.builder.node("accumulate", (value,), (kind,), **facts)
             self.joined.add(made.outs[0])
-        elif have == B and want == S(0):
-            made = self.builder.node("boxing", (value,), (kind,), **facts)
         else:
-            raise SbpError(
-                f"{node.op} needs %{value} as {want} on the micro-batch axis, where it is {have}; "
-                "only S(0) and P(sum) can be joined over micro-batches. Keep the batch on axis 0, or use micro_batches=1",
-                line=node.line,
-            )
+            made = self.builder.node("boxing", (value,), (kind,), **facts)
+        self.builder.update_value(made.outs[0], gradient_of=self.graph.values[value].gradient_of)
         self.times[made.outs[0]] = want
         return made.outs[0]
+
+    def _given(self, value: int) -> Node:
+        """What stands for the maker of an input or a parameter that the caller gets back."""
+        layout = self.graph.values[value].layout
+        return Node(-1, "boxing", (), (value,), placement=layout.placement if layout else None)
+
+    def _whole_of(self, value: int) -> int:
+        """What a value that was joined over micro-batches was joined from."""
+        made_by = next((n for n in self.builder.nodes if value in n.outs), None)
+        return value if value in self.graph.producers() or made_by is None else made_by.ins[0]
+
+    def _no_way(self, node: Node, value: int, have: Sbp, want: Sbp) -> str:
+        """Each signature on the micro-batch axis, and why it cannot be taken."""
+        remedy = "Only S(0) and P can be joined over micro-batches. Keep the batch on axis 0 up to here, or use micro_batches=1"
+        if value in node.outs:
+            return f"{named(self.graph, value)} leaves the step whole, and it is {have} on the micro-batch axis. {remedy}"
+        types = tuple(self.graph.values[v].type for v in node.ins)
+        ways = [(s,) for s in REGISTRY[node.op].signatures(types, node.attributes, self.count)]
+        return (
+            f"{node.op} of {', '.join(map(str, types))} cannot be cut into {self.count} micro-batches: it needs "
+            f"{named(self.graph, value)} as {want} on the micro-batch axis, where it is {have}. "
+            f"It has{refusals(ways, lambda way: self._why_not(node, types, way[0]))}\n  {remedy}"
+        )
+
+    def _why_not(self, node: Node, types: tuple[TensorType, ...], signature: Signature) -> str:
+        """The first reason against a signature in time ("" where there is none)."""
+        if _partial_extreme(signature):
+            return "P(max) and P(min) cannot be joined over micro-batches"
+        if not self._uniform(node, types, signature):
+            return "it would do something else for each micro-batch"
+        for v, want in zip(node.ins, signature.ins, strict=True):
+            if not _convertible(self.times[v], want):
+                return f"{named(self.graph, v)} would have to be {want}, it is {self.times[v]}"
+        return ""
 
     def finish(self) -> Graph:
         """Outputs and new state are whole: they leave the step once."""
         nodes = {out: node for node in self.builder.nodes for out in node.outs}
-        sinks = {v: self._twin(v, B, nodes[v]) if v in nodes else v for v in self.graph.sinks()}
+        sinks = {v: self._twin(v, B, nodes.get(v) or self._given(v)) for v in self.graph.sinks()}
         builder = self.builder
         builder.outputs = [(name, sinks[v]) for name, v in self.graph.outputs]
         builder.parameters = [
@@ -133,12 +181,20 @@ class _TimeAxis:
         return builder.build()
 
 
+def _part(kind: TensorType, sbp: Sbp, index: int, of: int) -> Box:
+    """The region of one micro-batch."""
+    return tuple(split_range(n, of, index) if sbp.is_split and axis == sbp.axis else (0, n) for axis, n in enumerate(kind.shape))
+
+
 def _partial_extreme(signature: Signature) -> bool:
     """P(max) and P(min) have no joining over micro-batches."""
     return any(s.is_partial and s.op != "sum" for s in (*signature.ins, *signature.outs))
 
 
 def _possible(have: Need, signature: Signature) -> bool:
-    return all(
-        h == w or w == B or (h == B and w == S(0)) for h, w in zip(have, signature.ins, strict=True)
-    )
+    return all(map(_convertible, have, signature.ins))
+
+
+def _convertible(have: Sbp, want: Sbp) -> bool:
+    """Whether a value can be brought from one Sbp on the time axis to another."""
+    return have == want or (want == B and (have == S(0) or have.op == "sum")) or (have == B and want == S(0))

@@ -56,8 +56,9 @@ RULES: Mapping[str, Callable[..., np.ndarray | float]] = {
     "normal": _normal,
     "uniform": _uniform,
     "integers": _integers,
+    "seed": lambda _, seed=0: seed % 2**63,
 }
-"""What a rule needs: its uniforms and its named arguments."""
+"""What a rule needs: its uniforms and its named arguments. "seed" is the program's seed, for random operators."""
 
 _RANDOM = frozenset({"normal", "uniform", "integers"})
 _FRACTIONS = frozenset({"normal", "uniform"})
@@ -81,7 +82,7 @@ def initial_value(seed: int, name: str, rule: str, args: Mapping[str, Any], type
     check_rule(rule, args, type)
     out = np.empty(type.size, type.dtype)
     if rule not in _RANDOM:
-        out[:] = RULES[rule]((out, out), **args)
+        out[:] = RULES[rule]((out, out), **({"seed": seed} if rule == "seed" else args))
         return out.reshape(type.shape)
     source = np.random.Philox(key=_key(seed, name))
     for start in range(0, type.size, _CHUNK):

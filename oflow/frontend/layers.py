@@ -83,76 +83,65 @@ class Linear(Module):
 
 
 class Embedding(Module):
-    """Whole numbers (...,) below `count` -> rows of weight (count, d): (..., d)."""
+    """Whole numbers (...,) below `count` -> rows of weight (count, d): (..., d).
+
+    padding_idx: a row that gets no gradient. sparse: only the rows that were looked up are updated, and the gradient (count, d) is
+    never made. SGD without momentum and Adagrad come to the same as with it, AdamW is lazy (see `of.optim`); weight decay acts
+    on the rows that were looked up.
+    """
 
     weight: Any
 
-    def __init__(self, count: int, d: int, dtype: object = "float32", std: float = 1.0) -> None:
+    def __init__(
+        self, count: int, d: int, dtype: object = "float32", std: float = 1.0, *, padding_idx: int | None = None, sparse: bool = False
+    ) -> None:
         super().__init__()
+        self.padding_idx, self.sparse = padding_idx, sparse
         self.weight = Parameter((count, d), dtype, "normal", std=std)
 
     def forward(self, i: Tensor) -> Tensor:
-        return ops.embedding(i, self.weight)
+        return ops.embedding(i, self.weight, padding_idx=self.padding_idx, sparse=self.sparse)
 
 
 class LayerNorm(Module):
-    """x (..., d) -> (x - mean) / sqrt(variance + eps) * weight + bias over the last axis (Ba, Kiros, Hinton 2016)."""
+    """x (..., d) -> (x - mean) / sqrt(variance + eps) * weight + bias over the last axis (Ba, Kiros, Hinton 2016).
 
-    weight: Any
-    bias: Any
-
-    def __init__(self, d: int, eps: float = 1e-5, dtype: object = "float32") -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = Parameter((d,), dtype, "ones")
-        self.bias = Parameter((d,), dtype, "zeros")
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = ops.layer_norm(x, self.weight, self.bias, eps=self.eps)
-        return y
-
-
-class RMSNorm(Module):
-    """x (..., d) -> x / sqrt(mean(x^2) + eps) * weight over the last axis (Zhang, Sennrich 2019)."""
-
-    weight: Any
-
-    def __init__(self, d: int, eps: float = 1e-6, dtype: object = "float32") -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = Parameter((d,), dtype, "ones")
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = ops.rms_norm(x, self.weight, eps=self.eps)
-        return y
-
-
-class Conv2d(Module):
-    """Images (n, in, h, w) -> (n, out, h', w'): cross-correlation with weight (out, in, kh, kw), plus a bias (out,).
-
-    kernel_size, stride, padding: one number for both image axes, or (rows, columns).
+    bias=False leaves out the bias, elementwise_affine=False both: they are 0 and 1 then.
     """
 
     weight: Any
     bias: Any
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], *, stride: int | tuple[int, int] = 1,
-        padding: int | tuple[int, int] = 0, bias: bool = True, dtype: object = "float32", std: float | None = None,
-    ) -> None:  # fmt: skip
+        self, d: int, eps: float = 1e-5, dtype: object = "float32", *, elementwise_affine: bool = True, bias: bool = True
+    ) -> None:
         super().__init__()
-        kernel = (kernel_size, kernel_size) if isinstance(kernel_size, int) else tuple(kernel_size)
-        fan_in = in_channels * math.prod(kernel)
-        self.stride, self.padding, self.has_bias = stride, padding, bias
-        self.weight = _weight((out_channels, in_channels, *kernel), fan_in, dtype, std)
-        if bias:
-            self.bias = _bias(out_channels, fan_in, dtype, std)
+        self.eps, self.has_weight, self.has_bias = eps, elementwise_affine, elementwise_affine and bias
+        if self.has_weight:
+            self.weight = Parameter((d,), dtype, "ones")
+        if self.has_bias:
+            self.bias = Parameter((d,), dtype, "zeros")
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = ops.conv2d(x, self.weight, stride=self.stride, padding=self.padding)
-        if self.has_bias:
-            y = ops.add(y, ops.reshape(self.bias, (-1, 1, 1)))
-        return y
+        return ops.layer_norm(x, self.weight if self.has_weight else None, self.bias if self.has_bias else None, eps=self.eps)
+
+
+class RMSNorm(Module):
+    """x (..., d) -> x / sqrt(mean(x^2) + eps) * weight over the last axis (Zhang, Sennrich 2019).
+
+    elementwise_affine=False leaves out the weight: it is 1 then.
+    """
+
+    weight: Any
+
+    def __init__(self, d: int, eps: float = 1e-6, dtype: object = "float32", *, elementwise_affine: bool = True) -> None:
+        super().__init__()
+        self.eps, self.has_weight = eps, elementwise_affine
+        if elementwise_affine:
+            self.weight = Parameter((d,), dtype, "ones")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.rms_norm(x, self.weight if self.has_weight else None, eps=self.eps)
 
 
 class GELU(Module):

@@ -7,13 +7,13 @@ function it is the tensor. Names of parameters are attribute paths: ``blocks.0.u
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from oflow.errors import SbpError, ShapeError, TraceError
 from oflow.frontend.active import ACTIVE
 from oflow.frontend.init import check_rule
 from oflow.ops.tensor import Tensor, user_line
-from oflow.sbp import Layout, Placement, Sbp
+from oflow.sbp import Layout, Placement, Sbps
 from oflow.sbp import layout as make_layout
 from oflow.types import Attrs, TensorType, dtype_name, freeze
 
@@ -50,7 +50,7 @@ class Parameter:
         where = f" {self.layout}" if self.layout else ""
         return f"<{'parameter' if self.trainable else 'buffer'} {self.type}{where}>"
 
-    def checked_layout(self, placement: Placement, sbp: Sbp | Sequence[Sbp], name: str = "") -> Layout:
+    def checked_layout(self, placement: Placement, sbp: Sbps, name: str = "") -> Layout:
         """The layout (placement, sbp), or SbpError at the user's line where kept state of this shape cannot have it."""
         line = user_line()
         of = f" of {name}" if name else ""
@@ -60,10 +60,15 @@ class Parameter:
         except SbpError as e:
             raise SbpError(f"{e}{of}", line=line) from None
         if found.is_partial:
-            raise SbpError(f"kept state{of} is stored whole: its layout is S(i) or B, not {found}", line=line)
+            axes = "".join(f", S({axis}) (of {n})" for axis, n in enumerate(self.shape))
+            raise SbpError(
+                f"kept state{of} is stored whole: its layout is S(i) or B, not {found}. A device that holds a summand of it could not "
+                f"rewrite it alone; on each mesh axis it takes B{axes}",
+                line=line,
+            )
         return found
 
-    def to_global(self, placement: Placement, sbp: Sbp | Sequence[Sbp]) -> Parameter:
+    def to_global(self, placement: Placement, sbp: Sbps) -> Parameter:
         """Keep this parameter in the layout (placement, sbp). Raises SbpError where its shape cannot have it."""
         self.layout = self.checked_layout(placement, sbp)
         return self
@@ -94,6 +99,19 @@ class Module:
     def __init__(self) -> None:
         self.__dict__["_parameters"] = {}
         self.__dict__["_modules"] = {}
+
+    training = True
+    """What the next trace is for: layers such as `Dropout` do nothing where it is False. See `train` and `eval`."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Trace this module and all below it for training (or not, see `eval`) from now on; programs that are there stay as they are."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """Trace this module and all below it for evaluation from now on: no dropout."""
+        return self.train(False)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter | Module):
@@ -168,7 +186,7 @@ class Module:
             if first.setdefault(id(declared), path) != path:
                 yield path, first[id(declared)]
 
-    def to_global(self, placement: Placement, sbp: Sbp | Sequence[Sbp]) -> Module:
+    def to_global(self, placement: Placement, sbp: Sbps) -> Module:
         """Keep every parameter below in the layout (placement, sbp). Raises SbpError, and changes none, where one cannot."""
         found = [(p, p.checked_layout(placement, sbp, name)) for name, p in self.named_parameters()]
         for declared, layout in found:

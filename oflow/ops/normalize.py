@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from oflow.errors import ShapeError
 from oflow.ops.blocks import as_rows, axis_names, block_nbytes, carve, cost_of_passes, row_blocks, row_sums
+from oflow.ops.constant import full
 from oflow.ops.op import Attributes, Example, Types, op
-from oflow.ops.tensor import Tensor
+from oflow.ops.tensor import Tensor, user_line
 
 
 def _normal(*shapes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
@@ -40,7 +42,7 @@ def _layer_norm_rule(ins: Types, attrs: Attributes) -> str:
     return f"{names}, c, c -> {names}"
 
 
-layer_norm = op(
+layer_norm_op = op(
     "layer_norm",
     rule=_layer_norm_rule,
     linear=[{1, 2}],
@@ -51,10 +53,10 @@ layer_norm = op(
 )
 """x (..., d), gamma (d), beta (d); eps=1e-5 -> (x - mean) / sqrt(variance + eps) gamma + beta over the last axis."""
 
-layer_norm.cost(cost_of_passes(8.0))
+layer_norm_op.cost(cost_of_passes(8.0))
 
 
-@layer_norm.kernel
+@layer_norm_op.kernel
 def _layer_norm(out: np.ndarray, x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float = 1e-5) -> None:
     rows, result = as_rows(x), as_rows(out)
     for at in row_blocks(rows):
@@ -64,7 +66,7 @@ def _layer_norm(out: np.ndarray, x: np.ndarray, gamma: np.ndarray, beta: np.ndar
         block += beta
 
 
-@layer_norm.grad
+@layer_norm_op.grad
 def _(g: Tensor, y: Tensor, x: Tensor, gamma: Tensor, beta: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor, Tensor]:
     made: tuple[Tensor, Tensor, Tensor] = layer_norm_grad(g, x, gamma, eps=eps)
     return made
@@ -154,7 +156,7 @@ def _rms_norm_rule(ins: Types, attrs: Attributes) -> str:
     return f"{names}, c -> {names}"
 
 
-rms_norm = op(
+rms_norm_op = op(
     "rms_norm",
     rule=_rms_norm_rule,
     linear=[{1}],
@@ -166,10 +168,10 @@ rms_norm = op(
 )
 """x (..., d), gamma (d); eps=1e-6 -> x / sqrt(mean(x^2) + eps) gamma over the last axis."""
 
-rms_norm.cost(cost_of_passes(5.0))
+rms_norm_op.cost(cost_of_passes(5.0))
 
 
-@rms_norm.kernel
+@rms_norm_op.kernel
 def _rms_norm(out: np.ndarray, x: np.ndarray, gamma: np.ndarray, eps: float = 1e-6) -> None:
     rows, result = as_rows(x), as_rows(out)
     for at in row_blocks(rows):
@@ -193,7 +195,7 @@ rms_norm_grad.cost(cost_of_passes(11.0))
 rms_norm_grad.workspace(_block_workspace)
 
 
-@rms_norm.grad
+@rms_norm_op.grad
 def _(g: Tensor, y: Tensor, x: Tensor, gamma: Tensor, eps: float = 1e-6) -> tuple[Tensor, Tensor]:
     made: tuple[Tensor, Tensor] = rms_norm_grad(g, x, gamma, eps=eps)
     return made
@@ -214,3 +216,32 @@ def _rms_norm_grad(
         _add_rows(to_gamma, block, workspace)
         np.multiply(cotangents[at], gamma, out=block)
         _pull_back(block, normalised, inverse)
+
+
+# ------------------------------------------------------------ what users call
+
+
+def _constant(x: Tensor, value: float) -> Tensor:
+    """A row (d) of x (..., d) that is one number."""
+    if not x.ndim:
+        raise ShapeError(f"a norm needs an axis, got {x.type}", line=user_line())
+    return full(x.builder, x.shape[-1:], value, x.dtype)
+
+
+def layer_norm(x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+    """x (..., d) -> (x - mean) / sqrt(variance + eps) * gamma + beta over the last axis; gamma, beta (d), 1 and 0 unless given.
+
+    The last axis stays whole, every other may be split (Ba, Kiros, Hinton 2016).
+    """
+    weight = _constant(x, 1.0) if gamma is None else gamma
+    made: Tensor = layer_norm_op(x, weight, _constant(x, 0.0) if beta is None else beta, eps=eps)
+    return made
+
+
+def rms_norm(x: Tensor, gamma: Tensor | None = None, eps: float = 1e-6) -> Tensor:
+    """x (..., d) -> x / sqrt(mean(x^2) + eps) * gamma over the last axis; gamma (d), 1 unless given (Zhang, Sennrich 2019).
+
+    The last axis stays whole, every other may be split.
+    """
+    made: Tensor = rms_norm_op(x, _constant(x, 1.0) if gamma is None else gamma, eps=eps)
+    return made

@@ -1,4 +1,7 @@
-"""Softmax over the last axis, which stays whole, plain and under a causal mask; leading axes may be split.
+"""Softmax and its logarithm over an axis that stays whole: plain, under a mask, under a causal mask. All other axes may be split.
+
+The operators work on the last axis. With ``fused=False`` the functions are composed from a maximum and a sum instead, so that the axis
+itself can be split: S(axis) gives P(max) and P(sum) of one number a row, and nothing larger moves.
 
 Causal: position i sees positions j <= i, counted from the end where there are more keys than queries.
 """
@@ -11,9 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from oflow.errors import ShapeError
+from oflow.ops.arithmetic import div, sub
 from oflow.ops.blocks import BLOCK_NBYTES, as_rows, axis_names, cost_of_passes, row_blocks, row_sums
 from oflow.ops.op import Attributes, Example, Types, op
-from oflow.ops.tensor import Tensor
+from oflow.ops.reduce import max as greatest
+from oflow.ops.reduce import sum as total
+from oflow.ops.shape import reshape, transpose
+from oflow.ops.statistics import finite_or_zero
+from oflow.ops.tensor import Tensor, user_line
+from oflow.ops.transcendental import exp, log
 
 
 def _normal(*shapes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
@@ -35,15 +45,15 @@ def _same(operands: int) -> Any:
     return rule
 
 
-softmax = op(
+softmax_op = op(
     "softmax", rule=_same(1), example=lambda: [Example(_normal((5, 7))), Example(_normal((3, 2, 5))), Example(_normal((4,)))]
 )
 """x (..., c) -> exp(x) / sum(exp(x)) over the last axis, without overflow."""
 
-softmax.cost(cost_of_passes(8.0))
+softmax_op.cost(cost_of_passes(8.0))
 
 
-@softmax.kernel
+@softmax_op.kernel
 def _softmax(out: np.ndarray, x: np.ndarray) -> None:
     rows, result = as_rows(x), as_rows(out)
     for at in row_blocks(rows):
@@ -67,7 +77,7 @@ softmax_grad = op(
 softmax_grad.cost(cost_of_passes(4.0))
 
 
-@softmax.grad
+@softmax_op.grad
 def _(g: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor]:
     return (softmax_grad(g, y),)
 
@@ -78,6 +88,106 @@ def _softmax_grad(out: np.ndarray, g: np.ndarray, y: np.ndarray) -> None:
     for at in row_blocks(rows):
         np.subtract(cotangents[at], np.vecdot(cotangents[at], rows[at])[:, None], out=result[at])
         result[at] *= rows[at]
+
+
+# ------------------------------------------------------------ its logarithm
+
+log_softmax_op = op(
+    "log_softmax", rule=_same(1),
+    example=lambda: [Example(_normal((5, 7))), Example(_normal((3, 2, 5))), Example(_normal((4,)))],
+)  # fmt: skip
+"""x (..., c) -> x - log(sum(exp(x))) over the last axis, without overflow."""
+
+log_softmax_op.cost(cost_of_passes(8.0))
+
+
+@log_softmax_op.kernel
+def _log_softmax(out: np.ndarray, x: np.ndarray) -> None:
+    rows, result = as_rows(x), as_rows(out)
+    for at in row_blocks(rows):
+        block, largest = result[at], rows[at].max(axis=1, keepdims=True)
+        np.subtract(rows[at], largest, out=block)
+        np.exp(block, out=block)
+        largest += np.log(row_sums(block))
+        np.subtract(rows[at], largest, out=block)
+
+
+log_softmax_grad = op(
+    "log_softmax_grad",
+    rule=_same(2),
+    linear=[{0}],
+    example=lambda: [
+        Example((*_normal((5, 7)), np.log(_probabilities(5, 7)))),
+        Example((*_normal((2, 3, 5)), np.log(_probabilities(2, 3, 5)))),
+    ],
+)
+"""(g, y = log_softmax(x)) -> the cotangent of x: g - exp(y) sum(g)."""
+
+log_softmax_grad.cost(cost_of_passes(8.0))
+
+
+@log_softmax_op.grad
+def _(g: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor]:
+    return (log_softmax_grad(g, y),)
+
+
+@log_softmax_grad.kernel
+def _log_softmax_grad(out: np.ndarray, g: np.ndarray, y: np.ndarray) -> None:
+    cotangents, rows, result = as_rows(g), as_rows(y), as_rows(out)
+    for at in row_blocks(rows):
+        block = result[at]
+        np.exp(rows[at], out=block)
+        block *= -row_sums(cotangents[at])
+        block += cotangents[at]
+
+
+# ------------------------------------------------------------ under a mask
+
+
+def _masked_rule(ins: Types, attrs: Attributes) -> str:
+    x, where = (t.shape for t in ins)
+    names = (axis_names(len(x) - 1) + " c!").split()
+    if len(where) != len(x) or any(n not in (1, m) for n, m in zip(where, x, strict=True)) or ins[1].dtype != "bool":
+        raise ShapeError(f"where must be bools that repeat to {x}, got {ins[1]}")
+    repeated = (name if n == m else "1" for name, n, m in zip(names, where, x, strict=True))
+    return f"{' '.join(names)}, {' '.join(repeated)} -> {' '.join(names)}"
+
+
+def _masked_examples() -> list[Example]:
+    random = np.random.default_rng(13)
+    shapes = [((5, 7), (5, 7)), ((3, 4, 5), (3, 1, 5)), ((3, 4, 6), (3, 4, 1)), ((4,), (4,))]
+    return [Example((*_normal(x), random.random(where) < 0.5)) for x, where in shapes]
+
+
+masked_softmax = op(
+    "masked_softmax", rule=_masked_rule, dtype=lambda ins, attrs: (ins[0].dtype,), example=_masked_examples
+)
+"""x (..., c), where: bools of as many axes that repeat to x -> softmax of x over the last axis where `where` holds, zero elsewhere.
+
+Rows in which it holds nowhere are zero.
+"""
+
+masked_softmax.cost(cost_of_passes(9.0))
+
+
+@masked_softmax.kernel
+def _masked_softmax(out: np.ndarray, x: np.ndarray, where: np.ndarray) -> None:
+    out[...] = -np.inf
+    np.copyto(out, x, where=where)
+    rows = as_rows(out)
+    for at in row_blocks(rows):
+        block = rows[at]
+        largest = block.max(axis=1, keepdims=True)
+        np.copyto(largest, 0, where=np.isneginf(largest))
+        block -= largest
+        np.exp(block, out=block)
+        sums = row_sums(block)
+        np.divide(block, sums, out=block, where=sums > 0)
+
+
+@masked_softmax.grad
+def _(g: Tensor, y: Tensor, x: Tensor, where: Tensor) -> tuple[Tensor, None]:
+    return softmax_grad(g, y), None
 
 
 # ------------------------------------------------------------ under a causal mask
@@ -173,3 +283,51 @@ def _causal_softmax_grad(out: np.ndarray, g: np.ndarray, y: np.ndarray, scale: f
         block *= probabilities
         if scale != 1.0:
             block *= scale
+
+
+# ------------------------------------------------------------ what users call
+
+
+def _check(x: Tensor, axis: int) -> None:
+    if not x.type.is_float or not -x.ndim <= axis < x.ndim:
+        raise ShapeError(f"softmax needs floats that have the axis, got {x.type} and axis {axis}", line=user_line())
+
+
+def _exchanged(x: Tensor, axis: int) -> Tensor:
+    """x with `axis` and the last one exchanged."""
+    order = list(range(x.ndim))
+    order[axis], order[-1] = order[-1], order[axis]
+    return x if order[-1] == x.ndim - 1 else transpose(x, order)
+
+
+def _shifted(x: Tensor, axis: int) -> Tensor:
+    """x minus the largest along `axis`, which is a constant to the gradient: softmax is the same for any."""
+    return sub(x, finite_or_zero(greatest(x, axis, keepdims=True)))  # type: ignore[no-any-return]
+
+
+def softmax(x: Tensor, axis: int = -1, where: Tensor | None = None, fused: bool = True) -> Tensor:
+    """exp(x) / sum(exp(x)) over `axis`, without overflow: floats of x's shape.
+
+    where: bools that broadcast to x (NumPy): the softmax of the elements where it holds, 0 elsewhere; all 0 where it holds nowhere along
+    the axis. fused: one operator, whose axis stays whole. fused=False: composed from a maximum and a sum, and the axis can be split
+    (class-split logits); not with `where`. Raises ShapeError where shapes do not fit.
+    """
+    _check(x, axis)
+    if where is not None:
+        if not fused:
+            raise ShapeError("softmax under a mask is one operator; leave out fused=False", line=user_line())
+        mask = reshape(where, (1,) * (x.ndim - where.ndim) + where.shape)
+        return _exchanged(masked_softmax(_exchanged(x, axis), _exchanged(mask, axis)), axis)
+    if fused:
+        return _exchanged(softmax_op(_exchanged(x, axis)), axis)
+    raised = exp(_shifted(x, axis))
+    return div(raised, total(raised, axis, keepdims=True))  # type: ignore[no-any-return]
+
+
+def log_softmax(x: Tensor, axis: int = -1, fused: bool = True) -> Tensor:
+    """x - log(sum(exp(x))) over `axis`, without overflow: floats of x's shape. fused: see `softmax`."""
+    _check(x, axis)
+    if fused:
+        return _exchanged(log_softmax_op(_exchanged(x, axis)), axis)
+    shifted = _shifted(x, axis)
+    return sub(shifted, log(total(exp(shifted), axis, keepdims=True)))  # type: ignore[no-any-return]

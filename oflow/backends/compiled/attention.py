@@ -13,6 +13,8 @@ def causal_attention(call: OpCall) -> Steps | None:
         return None
     q, _, v = call.ins[:3] if call.op == "causal_attention" else call.ins[1:4]
     (batch, t, heads, d), (_, s, _, e) = q.shape, v.shape
+    if call.attrs.get("past", s - t) != s - t:
+        return None  # the first queries of a sequence that is split
     sizes = (batch, heads, t, s, d, e, ROWS, PADDING, real(call.attrs.get("scale", 1.0)))
     routine = kernel("attention", call.op, q.dtype)
     return (Step(routine, (*addresses(call), Address(WORKSPACE), Symbol(f"gemm.{q.dtype}"), *sizes)),)
