@@ -18,23 +18,28 @@ from oflow.graph import Builder, Graph
 from oflow.graph import Parameter as State
 from oflow.ops import assign
 from oflow.ops.tensor import Tensor, user_line
-from oflow.sbp import B, Layout, Placement, S, Sbp, layout
+from oflow.sbp import B, Layout, Placement, S, Sbp, Sbps, layout
 from oflow.types import TensorType, dtype_name
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a program's input looks like: logical type, the layout it takes on the devices, the line that declared it."""
+    """What a program's input looks like: logical type, the layout it takes on the devices, the line that declared it.
+
+    fixed: whether the layout was asked for, so that layout="auto" keeps it.
+    """
 
     type: TensorType
     layout: Layout
     line: str = ""
+    fixed: bool = True
 
 
 def spec(
-    shape: Sequence[int], dtype: object = "float32", where: Placement | None = None, sbp: Sbp | Sequence[Sbp] | None = None
+    shape: Sequence[int], dtype: object = "float32", where: Placement | None = None, sbp: Sbps | None = None
 ) -> Spec:
-    """An input of a traced function: its logical (global) shape, dtype, placement (default cpu:0) and sbp (default B).
+    """An input of a traced function: its logical (global) shape, dtype, placement (default cpu:0) and sbp (default B, or what
+    layout="auto" finds best).
 
     Raises ShapeError for negative sizes or unknown dtypes, SbpError where sbp does not fit the shape or the mesh.
     """
@@ -49,7 +54,7 @@ def spec(
     except (SbpError, ShapeError) as e:
         raise type(e)(str(e), line=line) from None
     wanted.check_shape(sizes, line)
-    return Spec(kind, wanted, line)
+    return Spec(kind, wanted, line, sbp is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +76,16 @@ class _Trace:
         self.builder = Builder()
         self.names = names
         self.tensors: dict[int, Tensor] = {}
+        self.written: dict[int, Tensor] = {}
+        """What buffers were assigned in this trace: reading one after writing it gives what was written."""
         self.states: dict[int, int] = {}
         self.taps: dict[str, Tensor] = {}
 
     def parameter(self, p: Parameter) -> Tensor:
+        return self.written[id(p)] if id(p) in self.written else self._kept(p)
+
+    def _kept(self, p: Parameter) -> Tensor:
+        """Its value at the start of the step."""
         if id(p) not in self.tensors:
             name = self.names.get(id(p))
             if name is None:
@@ -90,14 +101,15 @@ class _Trace:
         return self.tensors[id(p)]
 
     def assign_buffer(self, p: Parameter, tensor: Tensor) -> None:
-        buffer = self.parameter(p)
+        buffer = self._kept(p)
         with self.builder.at(phase="update"):
             made = assign(buffer, tensor)
+        self.written[id(p)] = tensor
         index = self.states[id(p)]
         self.builder.parameters[index] = replace(self.builder.parameters[index], update=made.id)
 
 
-def _active(what: str) -> _Trace:
+def active(what: str) -> _Trace:
     trace = ACTIVE.get()
     if not isinstance(trace, _Trace):
         raise TraceError(f"{what} has a meaning only inside a function that of.compile traces", line=user_line())
@@ -109,13 +121,13 @@ def stage(index: int) -> Iterator[None]:
     """``with of.stage(i):`` marks what it encloses as pipeline chunk i (counted from 0)."""
     if not isinstance(index, int) or index < 0:
         raise TraceError(f"a stage is a number >= 0, got {index!r}", line=user_line())
-    with _active("of.stage").builder.at(stage=index):
+    with active("of.stage").builder.at(stage=index):
         yield
 
 
 def tap(name: str, t: Tensor) -> Tensor:
     """Add `t` as an output called `name`; after a step its value is ``program.taps[name]``. Returns `t`."""
-    trace = _active("of.tap")
+    trace = active("of.tap")
     if name in trace.taps:
         raise TraceError(f"there is a tap called {name!r} already", line=user_line())
     trace.taps[name] = t
@@ -128,7 +140,7 @@ def capture(fn: Callable[..., Any], specs: Sequence[Spec]) -> Captured:
     trace = _Trace(parameter_names(modules))
     tensors = []
     for index, one in enumerate(specs):
-        value = trace.builder.value(one.type, name=f"input{index}", layout=one.layout, fixed=True)
+        value = trace.builder.value(one.type, name=f"input{index}", layout=one.layout, fixed=one.fixed)
         trace.builder.inputs.append(value.id)
         tensors.append(Tensor(trace.builder, value.id))
     token = ACTIVE.set(trace)
@@ -199,7 +211,7 @@ def _modules(fn: Callable[..., Any]) -> dict[str, Module]:
 def split_batch(specs: Sequence[Spec], micro_batches: int) -> None:
     """Raises ShapeError where the batch (axis 0 of the first input) is not divisible by micro_batches."""
     if micro_batches < 1:
-        raise ShapeError(f"micro_batches is a number >= 1, got {micro_batches}")
+        raise ShapeError(f"micro_batches is a number >= 1, got {micro_batches}", line=user_line())
     if specs and specs[0].type.shape and specs[0].type.shape[0] % micro_batches:
         batch = specs[0].type.shape[0]
         near = [m for m in range(1, batch + 1) if batch % m == 0 and m <= 2 * micro_batches]

@@ -46,6 +46,16 @@ class Optimizer(Protocol):
         """
 
 
+class RowOptimizer(Optimizer, Protocol):
+    """An optimizer that also takes row-sparse gradients (of lookups with sparse=True)."""
+
+    def update_rows(
+        self, weight: Tensor, ids: Tensor, rows: Tensor, *, name: str, lr: Tensor, step: Tensor, scale: Tensor | None,
+        state: Callable[[str], Tensor],
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """As `update`; the gradient is the sum of rows (n, d), added where ids (n,) say."""
+
+
 def _check(**settings: object) -> None:
     """Raises TraceError, at the user's line, for a setting that is a number but not a finite one >= 0."""
     for name, value in settings.items():
@@ -94,6 +104,20 @@ class SGD:
         )
         return dict(zip(("", "momentum"), made, strict=True))
 
+    def update_rows(
+        self, weight: Tensor, ids: Tensor, rows: Tensor, *, name: str, lr: Tensor, step: Tensor, scale: Tensor | None,
+        state: Callable[[str], Tensor],
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """Equal to `update` of the dense gradient, but weight decay acts only on rows that were looked up. Not with momentum."""
+        if self.momentum:
+            raise TraceError(
+                f"the gradient of {name} is row-sparse, and momentum moves every row: use momentum=0, of.optim.Adagrad or "
+                "of.optim.AdamW, or look up without sparse=True",
+                line=user_line(),
+            )
+        decay = self.weight_decay if self.decay(name, weight.shape) else 0.0
+        return {"": ops.sgd_rows_update(weight, ids, rows, *_given(lr, scale), rows=weight.shape[0], weight_decay=decay)}
+
 
 @dataclass(frozen=True, slots=True)
 class AdamW:
@@ -115,11 +139,57 @@ class AdamW:
         state: Callable[[str], Tensor],
     ) -> dict[str, Tensor]:  # fmt: skip
         made = ops.adamw_update(
-            weight, state("m"), state("v"), grad, lr, *_given(step, scale),
-            beta1=self.betas[0], beta2=self.betas[1], eps=self.eps,
-            weight_decay=self.weight_decay if self.decay(name, weight.shape) else 0.0,
+            weight, state("m"), state("v"), grad, lr, *_given(step, scale), **self._settings(name, weight)
         )  # fmt: skip
         return dict(zip(("", "m", "v"), made, strict=True))
+
+    def _settings(self, name: str, weight: Tensor) -> dict[str, float]:
+        decay = self.weight_decay if self.decay(name, weight.shape) else 0.0
+        return {"beta1": self.betas[0], "beta2": self.betas[1], "eps": self.eps, "weight_decay": decay}
+
+    def update_rows(
+        self, weight: Tensor, ids: Tensor, rows: Tensor, *, name: str, lr: Tensor, step: Tensor, scale: Tensor | None,
+        state: Callable[[str], Tensor],
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """Lazy: rows that were not looked up keep their moments and are not moved, as in PyTorch's SparseAdam."""
+        made = ops.adamw_rows_update(
+            weight, state("m"), state("v"), ids, rows, lr, *_given(step, scale), rows=weight.shape[0], **self._settings(name, weight)
+        )
+        return dict(zip(("", "m", "v"), made, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Adagrad:
+    """Adagrad (Duchi, Hazan, Singer 2011): g += weight_decay w; s += g^2; w -= lr g / (sqrt(s) + eps)."""
+
+    lr: LearningRate = 1e-2
+    eps: float = 1e-10
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    decay: Decayed = matrices
+
+    def __post_init__(self) -> None:
+        _check(lr=self.lr, eps=self.eps, weight_decay=self.weight_decay, clip_norm=self.clip_norm)
+
+    def _settings(self, name: str, weight: Tensor) -> dict[str, float]:
+        return {"eps": self.eps, "weight_decay": self.weight_decay if self.decay(name, weight.shape) else 0.0}
+
+    def update(
+        self, weight: Tensor, grad: Tensor, *, name: str, lr: Tensor, step: Tensor, scale: Tensor | None,
+        state: Callable[[str], Tensor],
+    ) -> dict[str, Tensor]:  # fmt: skip
+        made = ops.adagrad_update(weight, state("squares"), grad, *_given(lr, scale), **self._settings(name, weight))
+        return dict(zip(("", "squares"), made, strict=True))
+
+    def update_rows(
+        self, weight: Tensor, ids: Tensor, rows: Tensor, *, name: str, lr: Tensor, step: Tensor, scale: Tensor | None,
+        state: Callable[[str], Tensor],
+    ) -> dict[str, Tensor]:  # fmt: skip
+        """Equal to `update` of the dense gradient, but weight decay acts only on rows that were looked up."""
+        made = ops.adagrad_rows_update(
+            weight, state("squares"), ids, rows, *_given(lr, scale), rows=weight.shape[0], **self._settings(name, weight)
+        )
+        return dict(zip(("", "squares"), made, strict=True))
 
 
 def warmup_cosine(peak: float, warmup: int, total: int, floor: float = 0.0) -> Callable[[Tensor], Tensor]:

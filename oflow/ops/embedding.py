@@ -8,13 +8,13 @@ import numpy as np
 
 from oflow.errors import ShapeError
 from oflow.machine import Cost
-from oflow.ops.blocks import axis_names, block_rows, carve
+from oflow.ops.blocks import axis_names
+from oflow.ops.comparison import not_equal, where
 from oflow.ops.op import Attributes, Example, Shards, Types, op
-from oflow.ops.tensor import Tensor
+from oflow.ops.runs import IDS, rows_of, runs, runs_nbytes
+from oflow.ops.shape import reshape
+from oflow.ops.tensor import Tensor, user_line
 from oflow.types import TensorType
-
-IDS = 4096
-"""Numbers looked up at a time."""
 
 
 def _names(ins: Types) -> str:
@@ -34,7 +34,7 @@ def _rows_of_table(ins: Types, attrs: Attributes) -> tuple[TensorType]:
     return (TensorType((*ids.shape, table.shape[1]), table.dtype),)
 
 
-def _check_ids(ids: np.ndarray, rows: int) -> None:
+def check_ids(ids: np.ndarray, rows: int) -> None:
     if ids.size and not 0 <= ids.min() <= ids.max() < rows:
         raise IndexError(f"row numbers must be in range({rows}), got {ids.min()} to {ids.max()}")
 
@@ -57,19 +57,35 @@ lookup = op(
     rule=lambda ins, attrs: f"{_names(ins)}, v d -> {_names(ins)} d",
     infer=_rows_of_table,
     linear=[{1}],
+    monotone=[{1}],
     exact=True,
     example=lambda: [Example((ids, table), {"rows": len(table)}) for ids, table, _ in _examples()],
 )
-"""(ids (...), table (v, d); rows = v of the whole table, offset = number of the table's first row) -> (..., d)."""
+"""(ids (...), table (v, d); rows = v of the whole table, offset = number of the table's first row) -> (..., d).
+
+sparse, padding_idx: what `embedding` says; they concern the gradient alone.
+"""
 
 
-def embedding(ids: Tensor, table: Tensor) -> Tensor:
+def embedding(ids: Tensor, table: Tensor, *, padding_idx: int | None = None, sparse: bool = False) -> Tensor:
     """ids (...) int64 below v, table (v, d) -> the rows of the table (..., d).
 
-    Raises IndexError in the kernel where a number is not in range(v).
+    padding_idx: a row that gets no gradient. sparse: the optimizer changes only the rows that were looked up in the step, and the
+    gradient (v, d) is never made; see `of.nn.Embedding`. Raises IndexError in the kernel where a number is not in range(v).
     """
-    made: Tensor = lookup(ids, table, rows=table.shape[0])
+    made: Tensor = lookup(ids, table, rows=table.shape[0], **settings(table, padding_idx, sparse))
     return made
+
+
+def settings(table: Tensor, padding_idx: int | None, sparse: bool) -> dict[str, Any]:
+    """The attributes of a lookup; those that have their default value are left out."""
+    found: dict[str, Any] = {"sparse": True} if sparse else {}
+    if padding_idx is not None:
+        count = table.shape[0]
+        if not -count <= padding_idx < count:
+            raise ShapeError(f"padding_idx {padding_idx} is no row of {table.type}", line=user_line())
+        found["padding_idx"] = padding_idx % count
+    return found
 
 
 @lookup.local
@@ -83,9 +99,9 @@ def _cost(ins: Types, outs: Types, attrs: Attributes) -> Cost:
 
 
 @lookup.kernel
-def _lookup(out: np.ndarray, ids: np.ndarray, table: np.ndarray, rows: int, offset: int = 0) -> None:
+def _lookup(out: np.ndarray, ids: np.ndarray, table: np.ndarray, rows: int, offset: int = 0, **_: Any) -> None:
     flat, result = ids.reshape(-1), out.reshape(ids.size, table.shape[1])
-    _check_ids(flat, rows)
+    check_ids(flat, rows)
     if not len(table):
         out[...] = 0
         return
@@ -98,8 +114,12 @@ def _lookup(out: np.ndarray, ids: np.ndarray, table: np.ndarray, rows: int, offs
 
 
 @lookup.grad
-def _(g: Tensor, y: Tensor, ids: Tensor, table: Tensor, rows: int, **_: Any) -> tuple[None, Tensor]:
-    return None, embedding_grad(ids, g, rows=rows)
+def _(
+    g: Tensor, y: Tensor, ids: Tensor, table: Tensor, rows: int, padding_idx: int | None = None, sparse: bool = False, **_: Any
+) -> tuple[None, Tensor]:
+    if padding_idx is not None:
+        g = where(reshape(not_equal(ids, padding_idx), (*ids.shape, 1)), g, 0.0)
+    return None, embedding_grad(ids, g, rows=rows, **({"sparse": True} if sparse else {}))
 
 
 # ------------------------------------------------------------ gradient: sums of rows
@@ -120,11 +140,13 @@ embedding_grad = op(
     linear=[{1}],
     exact=True,
     adds=True,
+    row_sparse=lambda attrs: (0, 1) if attrs.get("sparse") else None,
     example=lambda: [Example((ids, g), {"rows": len(table)}) for ids, table, g in _examples()],
 )
 """(ids (...), g (..., d); rows = v of the whole table, offset) -> (v, d): row i is the sum of g where ids == i.
 
-Sums are in the order of the positions, whatever the numbers: the result is deterministic.
+Sums are in the order of the positions, whatever the numbers: the result is deterministic. With sparse=True the optimizer takes the
+operands in the place of the result.
 """
 
 
@@ -138,38 +160,21 @@ embedding_grad.cost(_cost)
 
 @embedding_grad.workspace
 def _workspace(ins: Types, outs: Types, attrs: Attributes) -> int:
-    """One sort key for each number; one block of rows gathered in sorted order, and one for their sums."""
-    n, d, itemsize = ins[0].size, ins[1].shape[-1], ins[1].itemsize
-    return n * 8 + 2 * _gathered_rows(n, d, itemsize) * d * itemsize
-
-
-def _gathered_rows(n: int, d: int, itemsize: int) -> int:
-    return max(1, min(block_rows(d, itemsize), IDS, n))
+    return runs_nbytes(ins[0].size, ins[1].shape[-1], ins[1].itemsize)
 
 
 @embedding_grad.kernel
 def _embedding_grad(
-    out: np.ndarray, ids: np.ndarray, g: np.ndarray, rows: int, offset: int = 0, *, workspace: np.ndarray
+    out: np.ndarray, ids: np.ndarray, g: np.ndarray, rows: int, offset: int = 0, *, workspace: np.ndarray, **_: Any
 ) -> None:
-    """Sort (number, position) pairs packed into one integer; then add runs of equal numbers, a block of rows at a time."""
     out[...] = 0
     flat = ids.reshape(-1)
-    n, d = flat.size, out.shape[1]
-    _check_ids(flat, rows)
-    source = g.reshape(n, d)
-    keys = carve(workspace, 0, (n,), np.dtype("int64"))
-    np.multiply(flat, n, out=keys)
-    for start in range(0, n, IDS):
-        keys[start : start + IDS] += np.arange(start, min(start + IDS, n))
-    keys.sort()
-    keys = keys[np.searchsorted(keys, offset * n) : np.searchsorted(keys, (offset + len(out)) * n)]
-    step = _gathered_rows(n, d, out.itemsize)
-    for start in range(0, len(keys), step):
-        chosen, position = np.divmod(keys[start : start + step], n)
-        gathered, sums = carve(workspace, n * 8, (2, len(chosen), d), out.dtype)
-        np.take(source, position, axis=0, out=gathered, mode="clip")
-        first = np.flatnonzero(np.diff(chosen, prepend=-1))
-        targets = chosen[first] - offset
-        np.add.reduceat(gathered, first, axis=0, out=sums[: len(first)])
-        sums[0] += out[targets[0]]  # the block before may have ended inside this run
-        out[targets] = sums[: len(first)]
+    check_ids(flat, rows)
+    source = rows_of(g.reshape(flat.size, out.shape[1]))
+    for targets, sums in runs(np.add, flat, source, out.shape[1], out.dtype, (offset, len(out)), workspace):
+        out[targets] = sums
+
+
+@embedding_grad.grad
+def _(h: Tensor, y: Tensor, ids: Tensor, g: Tensor, rows: int, **_: Any) -> tuple[None, Tensor]:
+    return None, lookup(ids, h, rows=rows)

@@ -215,6 +215,47 @@ def _adamw(
         p += y
 
 
+adagrad_update = op(
+    "adagrad_update",
+    rule=_elementwise(2, 3),
+    infer=_kept(2, 3, 1),
+    inplace={0: 0, 1: 1},
+    parts={2: "gradients"},
+    example=lambda: _update_examples(2, positive=1, eps=1e-6, weight_decay=0.1),
+)
+"""(param, squares, grad, lr[, scale]; eps=1e-10, weight_decay=0, gradients=1) -> param, squares, in place.
+
+Adagrad (Duchi, Hazan, Singer 2011): g = scale grad + weight_decay param; squares += g^2; param -= lr g / (sqrt(squares) + eps).
+"""
+
+
+@adagrad_update.kernel
+def _adagrad(
+    param: np.ndarray, squares: np.ndarray, *others: np.ndarray, eps: float = 1e-10, weight_decay: float = 0.0, gradients: int = 1
+) -> None:
+    lr, *scale = others[gradients:]
+    rate, factor = float(lr), float(scale[0]) if scale else 1.0
+    first, second = _temporaries(param, 2)
+    for p, s, *parts in _flat_blocks(param, squares, *others[:gradients]):
+        g, root = first[: p.size], second[: p.size]
+        np.multiply(_sum(parts, g), factor, out=g)
+        adagrad_step(p, s, g, root, rate, eps, weight_decay)
+
+
+def adagrad_step(p: np.ndarray, s: np.ndarray, g: np.ndarray, root: np.ndarray, rate: float, eps: float, weight_decay: float) -> None:
+    """One step of a block of parameters p with squares s and gradients g, which is overwritten as the temporary `root` is."""
+    if weight_decay:
+        np.multiply(p, weight_decay, out=root)
+        g += root
+    np.square(g, out=root)
+    s += root
+    np.sqrt(s, out=root)
+    root += eps
+    g /= root
+    g *= rate
+    p -= g
+
+
 increment = op(
     "increment",
     rule=_elementwise(1, 1),

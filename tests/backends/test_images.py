@@ -16,6 +16,12 @@ CONVOLUTIONS = [  # (images, weights), stride, padding
     ((2, 1, 6, 13), (3, 1, 5, 2), (2, 3), (3, 1)), ((1, 2, 3, 3), (2, 2, 3, 3), 1, 4), ((2, 40, 30, 30), (3, 40, 5, 5), 1, 2),
 ]  # fmt: skip
 
+GROUPED = [
+    ((3, 6, 9, 8), (4, 3, 3, 3), {"groups": 2, "padding": 1}), ((2, 5, 7, 7), (5, 1, 3, 3), {"groups": 5, "padding": 1, "stride": 2}),
+    ((2, 4, 6, 6), (8, 2, 1, 1), {"groups": 2}), ((2, 3, 11, 12), (4, 3, 3, 2), {"dilation": (2, 3), "padding": ((1, 2), (0, 3))}),
+    ((1, 8, 30, 30), (4, 4, 5, 5), {"groups": 2, "dilation": 2, "padding": 4}),
+]  # fmt: skip
+
 
 def whole_numbers(rng, shape, dtype, top=9):
     return rng.integers(-top, top + 1, shape).astype(dtype)
@@ -88,6 +94,24 @@ def test_convolution(image, weight, stride, padding, dtype):
     agree("conv2d", [x, w], attrs, adds=True)
     agree("conv2d_grad_input", [g, w], attrs | {"image": image[2:]}, adds=True)
     agree("conv2d_grad_weight", [x, g], attrs | {"kernel": weight[2:]}, adds=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("image, weight, attrs", GROUPED)
+def test_groups_and_dilation(image, weight, attrs, dtype):
+    print(f"seed {SEED}")
+    rng = np.random.default_rng(SEED)
+    x, w = whole_numbers(rng, image, dtype), whole_numbers(rng, weight, dtype)
+    g = whole_numbers(rng, result_shape("conv2d", [x, w], attrs), dtype)
+    agree("conv2d", [x, w], attrs, adds=True)
+    agree("conv2d_grad_input", [g, w], attrs | {"image": image[2:]}, adds=True)
+    agree("conv2d_grad_weight", [x, g], attrs | {"kernel": weight[2:]}, adds=True)
+
+
+def test_padded_pooling_is_left_to_numpy():
+    x = np.zeros((1, 2, 5, 5), "float32")
+    assert compiled("max_pool2d", [x], {"size": 3, "padding": 1}) is None
+    assert compiled("avg_pool2d", [x], {"size": 3, "padding": 1}) is None
 
 
 def test_no_images_are_left_to_numpy():

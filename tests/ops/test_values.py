@@ -66,9 +66,21 @@ def _(logits, labels):
 
 
 @definition("softmax_cross_entropy_grad")
-def _(logits, labels, statistics, g):
+def _(logits, labels, statistics, g, classes=None):
     one_hot = np.arange(logits.shape[-1]) == labels[..., None]
     return g[..., None] * (EXPECTED["softmax"](logits) - one_hot)
+
+
+@definition("class_sums")
+def _(logits, labels, largest, classes):
+    chosen = np.take_along_axis(logits, labels[..., None], -1)[..., 0]
+    return np.exp(logits - largest[..., None]).sum(-1), chosen
+
+
+@definition("class_sums_grad")
+def _(logits, labels, largest, g, h, classes):
+    one_hot = np.arange(classes) == labels[..., None]
+    return g[..., None] * np.exp(logits - largest[..., None]) + h[..., None] * one_hot
 
 
 @definition("causal_attention")
@@ -103,27 +115,30 @@ def _(ids, g, rows):
 
 
 @definition("conv2d")
-def _(x, w, stride=1, padding=0):
-    (down, right), (top, left) = np.broadcast_to(stride, 2), np.broadcast_to(padding, 2)
-    x = np.pad(x, ((0, 0), (0, 0), (top, top), (left, left)))
-    seen = np.lib.stride_tricks.sliding_window_view(x, w.shape[2:], (2, 3))[:, :, ::down, ::right]
-    return np.einsum("nchwij,ocij->nohw", seen, w)
+def _(x, w, stride=1, padding=0, dilation=1, groups=1):
+    (down, right), (apart_h, apart_w) = np.broadcast_to(stride, 2), np.broadcast_to(dilation, 2)
+    x = np.pad(x, ((0, 0), (0, 0), *np.broadcast_to(np.array(padding).T, (2, 2)).T))
+    reach = tuple((k - 1) * apart + 1 for k, apart in zip(w.shape[2:], (apart_h, apart_w), strict=True))
+    seen = np.lib.stride_tricks.sliding_window_view(x, reach, (2, 3))[:, :, ::down, ::right, ::apart_h, ::apart_w]
+    parts = zip(np.split(seen, groups, 1), np.split(w, groups, 0), strict=True)
+    return np.concatenate([np.einsum("nchwij,ocij->nohw", *part) for part in parts], 1)
 
 
-def pooled(x, size, stride, reduce):
-    size = tuple(np.broadcast_to(size, 2))
+def pooled(x, size, stride, padding, reduce, outside):
+    size, padding = tuple(np.broadcast_to(size, 2)), np.broadcast_to(padding, 2)
     down, right = size if stride is None else np.broadcast_to(stride, 2)
+    x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)), constant_values=outside)
     return reduce(np.lib.stride_tricks.sliding_window_view(x, size, (2, 3))[:, :, ::down, ::right], axis=(4, 5))
 
 
 @definition("max_pool2d")
-def _(x, size, stride=None):
-    return pooled(x, size, stride, np.max)
+def _(x, size, stride=None, padding=0):
+    return pooled(x, size, stride, padding, np.max, -np.inf)
 
 
 @definition("avg_pool2d")
-def _(x, size, stride=None):
-    return pooled(x, size, stride, np.mean)
+def _(x, size, stride=None, padding=0):
+    return pooled(x, size, stride, padding, np.mean, 0.0)
 
 
 def gradient_in_parts(states):

@@ -64,4 +64,5 @@ def norm(call: OpCall) -> Steps | None:
 
 @form("softmax_cross_entropy", "softmax_cross_entropy_grad")
 def cross_entropy(call: OpCall) -> Steps | None:
-    return _step(call, "losses", *_rows_of(call.ins[0])) if suits(call) else None
+    """For whole classes; where they are split, labels name classes that others hold, and NumPy's kernel is used."""
+    return _step(call, "losses", *_rows_of(call.ins[0])) if suits(call) and "offset" not in call.attrs else None

@@ -1,7 +1,8 @@
 """Convolution and its gradients: columns of a few rows of results at a time (im2col), each multiplied by BLAS while in cache.
 
 The columns of rows r0..r1 of the results are a matrix (ci kh kw, (r1 - r0) wo) in the workspace; where every window is one
-element and none is left out (`DIRECT`), the image itself is that matrix and nothing is copied.
+element and none is left out (`DIRECT`), the image itself is that matrix and nothing is copied. A group of channels of an image
+is an image of its own here: IMAGES counts them, CI and CO are the channels of one group, and the weights repeat every GROUPS images.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ Kernel = Callable[[int], int]
 OPTIONS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy", "forceinline": True}
 (
     FUNCTION, RESULT, LEFT, RIGHT, COLUMNS, IMAGES, CO, CI, H, W, KH, KW, HO, WO, DOWN, ACROSS, TOP, SIDE, ROWS, DIRECT, KEEP,
-) = range(21)  # fmt: skip
+    APART_H, APART_W, GROUPS,
+) = range(24)  # fmt: skip
 """Words of a block: the address of gemm, result and operands, workspace; images, output and input channels, image, kernel and
-result size, strides, padding; rows of results that make one matrix; 1 where the image is the matrix; 1 to add to the result."""
+result size, strides, padding above and left; rows of results that make one matrix; 1 where the image is the matrix; 1 to add to the
+result; distance between the elements of a window; groups."""
 
 
 @njit(**OPTIONS)
@@ -47,6 +50,7 @@ def _walk(dtype: str, line: Callable[..., None]) -> Callable[..., None]:
         target = q[COLUMNS]
         for row in range(q[CI] * window):
             channel, i, j = row // window, row % window // q[KW], row % q[KW]
+            i, j = i * q[APART_H], j * q[APART_W]
             start, stop = whole_windows(j - q[SIDE], q[ACROSS], q[W], wide)
             for r in range(r0, r1):
                 y = r * q[DOWN] + i - q[TOP]
@@ -95,6 +99,7 @@ def forward(dtype: str) -> Kernel:
         depth, area, image = q[CI] * q[KH] * q[KW], q[HO] * q[WO], q[CI] * q[H] * q[W] * itemsize
         beta = 1.0 if q[KEEP] else 0.0
         for n in range(q[IMAGES]):
+            weights = q[RIGHT] + itemsize * (n % q[GROUPS]) * q[CO] * depth
             for r0 in range(0, q[HO], q[ROWS]):
                 r1 = r0 + q[ROWS] if r0 + q[ROWS] < q[HO] else q[HO]
                 count, first = (r1 - r0) * q[WO], itemsize * r0 * q[WO]
@@ -103,7 +108,7 @@ def forward(dtype: str) -> Kernel:
                     gather(q, q[LEFT] + n * image, r0, r1)
                     columns, ldb = q[COLUMNS], count
                 out = q[RESULT] + itemsize * n * q[CO] * area + first
-                gemm(q[FUNCTION], 0, 0, q[CO], count, depth, 1.0, q[RIGHT], depth, columns, ldb, beta, out, area)
+                gemm(q[FUNCTION], 0, 0, q[CO], count, depth, 1.0, weights, depth, columns, ldb, beta, out, area)
         return 0
 
     return kernel
@@ -119,6 +124,7 @@ def image_gradient(dtype: str) -> Kernel:
         beta = 1.0 if q[KEEP] else 0.0
         for n in range(q[IMAGES]):
             image, g = q[RESULT] + itemsize * n * size, q[LEFT] + itemsize * n * q[CO] * area
+            weights = q[RIGHT] + itemsize * (n % q[GROUPS]) * q[CO] * depth
             if not (q[KEEP] or q[DIRECT]):
                 out = pointer(image)
                 for i in range(size):
@@ -127,9 +133,9 @@ def image_gradient(dtype: str) -> Kernel:
                 r1 = r0 + q[ROWS] if r0 + q[ROWS] < q[HO] else q[HO]
                 count, first = (r1 - r0) * q[WO], itemsize * r0 * q[WO]
                 if q[DIRECT]:
-                    gemm(q[FUNCTION], 1, 0, depth, count, q[CO], 1.0, q[RIGHT], depth, g + first, area, beta, image + first, area)
+                    gemm(q[FUNCTION], 1, 0, depth, count, q[CO], 1.0, weights, depth, g + first, area, beta, image + first, area)
                 else:
-                    gemm(q[FUNCTION], 1, 0, depth, count, q[CO], 1.0, q[RIGHT], depth, g + first, area, 0.0, q[COLUMNS], count)
+                    gemm(q[FUNCTION], 1, 0, depth, count, q[CO], 1.0, weights, depth, g + first, area, 0.0, q[COLUMNS], count)
                     scatter(q, image, r0, r1)
         return 0
 
@@ -143,9 +149,9 @@ def weight_gradient(dtype: str) -> Kernel:
     def kernel(block: int) -> int:
         q = words(block)
         depth, area, image = q[CI] * q[KH] * q[KW], q[HO] * q[WO], q[CI] * q[H] * q[W] * itemsize
-        beta = 1.0 if q[KEEP] else 0.0
         for n in range(q[IMAGES]):
-            g = q[RIGHT] + itemsize * n * q[CO] * area
+            g, out = q[RIGHT] + itemsize * n * q[CO] * area, q[RESULT] + itemsize * (n % q[GROUPS]) * q[CO] * depth
+            beta = 1.0 if q[KEEP] or n >= q[GROUPS] else 0.0
             for r0 in range(0, q[HO], q[ROWS]):
                 r1 = r0 + q[ROWS] if r0 + q[ROWS] < q[HO] else q[HO]
                 count, first = (r1 - r0) * q[WO], itemsize * r0 * q[WO]
@@ -153,7 +159,7 @@ def weight_gradient(dtype: str) -> Kernel:
                 if not q[DIRECT]:
                     gather(q, q[LEFT] + n * image, r0, r1)
                     columns, ldb = q[COLUMNS], count
-                gemm(q[FUNCTION], 0, 1, q[CO], depth, count, 1.0, g + first, area, columns, ldb, beta, q[RESULT], depth)
+                gemm(q[FUNCTION], 0, 1, q[CO], depth, count, 1.0, g + first, area, columns, ldb, beta, out, depth)
                 beta = 1.0
         return 0
 
