@@ -18,7 +18,10 @@ from oflow.types import Attrs, TensorType
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """An edge: `id` is unique in its graph. `fixed`: the layout was asked for by the user and may not be changed."""
+    """An edge: `id` is unique in its graph. `fixed`: the layout was asked for by the user and may not be changed.
+
+    gradient_of: the value whose gradient it is, or a summand of it (that value may be gone by now).
+    """
 
     id: int
     type: TensorType
@@ -26,6 +29,7 @@ class Value:
     time: Sbp | None = None
     layout: Layout | None = None
     fixed: bool = False
+    gradient_of: int | None = None
 
     def __str__(self) -> str:
         marks = "".join(f" {mark}" for mark in (f"t:{self.time}" if self.time else "", self.layout or "") if mark)

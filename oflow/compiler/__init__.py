@@ -7,6 +7,7 @@
     micro_batches   the time axis: rates, accumulation
     infer_sbp       a layout for every value, the annotations fixed
     insert_boxing   layouts that differ become pulls
+    strict          no layout changes that nobody asked for, where the user says so
     host            inputs come from and outputs go to the caller's memory
     fuse            groups of elementwise nodes become one, sums go where they are wanted
     expand          Graph -> Plan: templates x rank table
@@ -24,9 +25,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from oflow import plan as plans
 from oflow.check import check
+from oflow.compiler.auto import ParameterChoice, parameter_choices
 from oflow.compiler.chain import chain
 from oflow.compiler.differentiate import differentiate
 from oflow.compiler.expand import expand
@@ -44,6 +47,7 @@ from oflow.compiler.place import place
 from oflow.compiler.reuse import reuse
 from oflow.compiler.schedule import schedule
 from oflow.compiler.simplify import simplify
+from oflow.compiler.strict import strict
 from oflow.graph import Graph, verify
 from oflow.plan import Plan
 
@@ -55,6 +59,7 @@ GRAPH_PASSES: tuple[Callable[[Graph, Options], Graph], ...] = (
     micro_batches,
     infer_sbp,
     insert_boxing,
+    strict,
     host,
     fuse,
 )
@@ -67,6 +72,13 @@ PLAN_PASSES: tuple[Callable[[Plan, Options], Plan], ...] = (
 )
 PASSES: tuple[str, ...] = ("capture", *(p.__name__ for p in GRAPH_PASSES), "expand", *(p.__name__ for p in PLAN_PASSES))
 """The names that ``oflow explain FILE --after PASS`` takes, in order."""
+
+
+HIDDEN = (0.0, 0.8)
+"""Automatic layouts are looked for as if these shares of the gradients' boxings ran beside the backward pass; the plan with the least
+period is taken."""
+FITTINGS = 6
+"""How often automatic layouts are looked for again in less memory."""
 
 
 def compile_graph(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
@@ -88,6 +100,41 @@ def _no_collection() -> Iterator[None]:
 
 
 def _run(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
+    if given.layout != "auto":
+        made = _passes(captured, given)
+        check(_plan(made))
+        return made
+    fitted = [_fitted(captured, replace(given, hidden=hidden)) for hidden in HIDDEN]
+    if all(_missing(_plan(one)) > 0 for one in fitted):
+        check(_plan(fitted[0]))  # says what does not fit
+    return min((one for one in fitted if _missing(_plan(one)) <= 0), key=lambda one: check(_plan(one)).period)
+
+
+def _fitted(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
+    """Automatic layouts, looked for again until they fit in memory."""
+    made = _passes(captured, given)
+    for _ in range(FITTINGS):
+        missing = _missing(_plan(made))
+        if missing <= 0:
+            break
+        given = replace(given, saved_nbytes=given.saved_nbytes + missing)
+        made = _passes(captured, given)
+    return made
+
+
+def _plan(made: dict[str, Graph | Plan]) -> Plan:
+    found = made["memory"]
+    assert isinstance(found, Plan)
+    return found
+
+
+def _missing(plan: Plan) -> int:
+    """Bytes that the fullest device lacks."""
+    need = {device: plan.arenas.get(device, 0) + plan.states.get(device, 0) for device in plan.devices}
+    return max((n - plan.machine.device(device).memory_nbytes for device, n in need.items() if n), default=0)
+
+
+def _passes(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
     verify(captured)
     made: dict[str, Graph | Plan] = {"capture": captured}
     graph = captured
@@ -102,8 +149,7 @@ def _run(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
         plan = plan_pass(plan, given)
         plans.verify(plan)
         made[plan_pass.__name__] = plan
-    check(plan)
     return made
 
 
-__all__ = ["PASSES", "Options", "compile_graph", "options", "pack"]
+__all__ = ["PASSES", "Options", "ParameterChoice", "compile_graph", "options", "pack", "parameter_choices"]

@@ -8,14 +8,15 @@ and the rule that state is rewritten where it lives. `network` writes them as ta
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
-from oflow.compiler.boxing_costs import Boxings
 from oflow.compiler.network import LARGEST, Network, Table, elimination
+from oflow.sbp import Sbp
 
 Domains = Sequence[Sequence[int]]
 """For each variable the choices that may be taken, by number."""
@@ -44,11 +45,29 @@ class Same:
     of_second: tuple[int, ...]
 
 
+class Moves(Protocol):
+    """What boxings cost: a row of seconds by wanted layout, for a kind of value in a layout, all by number."""
+
+    def row(self, kind: int, have: int) -> Mapping[int, float]: ...
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What else an assignment takes, in bytes, say: choices[i][c] of choice c of variable i; move(kind, from, to) of a boxing."""
+
+    choices: Sequence[np.ndarray]
+    move: Callable[[int, int, int], float]
+
+
 @dataclass(frozen=True)
 class Problem:
-    """seconds[i][c]: the work of choice c of variable i, over all that the variable stands for; layouts[i][c]: what it decides."""
+    """seconds[i][c]: the work of choice c of variable i, over all that the variable stands for; layouts[i][c]: what it decides.
 
-    boxings: Boxings
+    sbp: of all layouts, by number.
+    """
+
+    moves: Moves
+    sbp: Sequence[tuple[Sbp, ...]]
     seconds: tuple[np.ndarray, ...]
     layouts: tuple[tuple[tuple[int, ...], ...], ...]
     movings: tuple[Moving, ...]
@@ -61,7 +80,7 @@ class Problem:
     @cached_property
     def axes(self) -> int:
         """Mesh axes of the largest mesh."""
-        return max((len(layout.sbp) for layout in self.boxings.numbers.layouts), default=1)
+        return max(map(len, self.sbp), default=1)
 
     @cached_property
     def degrees(self) -> list[int]:
@@ -76,7 +95,7 @@ class Problem:
     def _along(self) -> list[np.ndarray]:
         """By variable, choice and mesh axis: a number for what the choice does there."""
         known: dict[tuple[object, ...], int] = {}
-        sbp = [layout.sbp for layout in self.boxings.numbers.layouts]
+        sbp = self.sbp
 
         def number(choice: tuple[int, ...], axis: int) -> int:
             return known.setdefault(tuple([sbp[one][axis] if axis < len(sbp[one]) else None for one in choice]), len(known))
@@ -127,8 +146,49 @@ class Problem:
         return Network(tuple(map(len, domains)), tuple(tables))
 
     def cost(self, picks: Sequence[int]) -> float:
-        """Seconds per step of an assignment."""
-        return self.network([[pick] for pick in picks]).cost([0] * len(picks))
+        """Seconds per step of an assignment, to the last bit the same for the same problem."""
+        if any(same.of_first[picks[same.first]] != same.of_second[picks[same.second]] for same in self.sames):
+            return math.inf
+        works = [float(one[pick]) for one, pick in zip(self.seconds, picks, strict=True)]
+        moved = [moving.times * self.moves.row(moving.kind, made)[want] for moving, made, wants in self._moved(picks) for want in wants]
+        return math.fsum(works + moved)
+
+    def _moved(self, picks: Sequence[int]) -> Iterator[tuple[Moving, int, list[int]]]:
+        """Each value with the layout it is made in and the others that are wanted, rising."""
+        for moving in self.movings:
+            made = moving.made[picks[moving.maker]]
+            wants = {*(wants[picks[v]] for v, wants in moving.readers), *moving.constants} - {made}
+            yield moving, made, sorted(wants)
+
+    def following(self, given: Mapping[int, int]) -> list[int]:
+        """An assignment that takes for one variable after the other what is cheapest as far as its operands are made, looking no
+        further. `given` are the picks of those that come first."""
+        reads: list[list[tuple[Moving, tuple[int, ...]]]] = [[] for _ in self.seconds]
+        for moving in self.movings:
+            for v, wants in moving.readers:
+                reads[v].append((moving, wants))
+        found = dict(given)
+        for v, seconds in enumerate(self.seconds):
+            if v not in found:
+                costs = seconds.tolist()
+                for moving, wants in reads[v]:
+                    if moving.maker in found:
+                        row = self.moves.row(moving.kind, moving.made[found[moving.maker]])
+                        costs = [cost + moving.times * row[want] for cost, want in zip(costs, wants, strict=True)]
+                found[v] = costs.index(min(costs))
+        return [found[v] for v in range(len(self.seconds))]
+
+    def weight(self, weights: Weights, picks: Sequence[int]) -> float:
+        """What an assignment takes: its choices, and each boxing once."""
+        total = float(sum(one[pick] for one, pick in zip(weights.choices, picks, strict=True)))
+        for moving, made, wants in self._moved(picks):
+            total += moving.times * sum(weights.move(moving.kind, made, want) for want in wants)
+        return total
+
+    def priced(self, weights: Weights, price: float) -> Problem:
+        """The problem in which every unit of weight costs `price` seconds more."""
+        seconds = tuple(one + price * weight for one, weight in zip(self.seconds, weights.choices, strict=True))
+        return replace(self, seconds=seconds, moves=_Priced(self.moves, weights, price))
 
     def _moving(self, moving: Moving, domains: Domains, largest: int) -> list[Table]:
         made = [moving.made[c] for c in domains[moving.maker]]
@@ -143,7 +203,7 @@ class Problem:
         self, moving: Moving, domains: Domains, made: list[int], wanted: list[tuple[int, list[int]]], times: float
     ) -> Table:
         """Costs over maker and readers: each want that no constant and no earlier reader has is paid for."""
-        rows = [self.boxings.row(moving.kind, have) for have in made]
+        rows = [self.moves.row(moving.kind, have) for have in made]
         count = len(wanted) + 1
         total = np.array([sum([row[constant] for constant in moving.constants]) for row in rows]).reshape([-1] + [1] * (count - 1))
         for i, (_, wants) in enumerate(wanted, 1):
@@ -157,6 +217,30 @@ class Problem:
                     costs = np.where(equal, 0.0, costs)
             total = total + costs
         return _table(domains, [moving.maker, *(v for v, _ in wanted)], times * total)
+
+
+class _Priced:
+    """Boxings whose weight costs seconds."""
+
+    def __init__(self, moves: Moves, weights: Weights, price: float) -> None:
+        self.moves, self.weights, self.price = moves, weights, price
+        self.rows: dict[tuple[int, int], _PricedRow] = {}
+
+    def row(self, kind: int, have: int) -> Mapping[int, float]:
+        if (kind, have) not in self.rows:
+            self.rows[kind, have] = _PricedRow(self, kind, have)
+        return self.rows[kind, have]
+
+
+class _PricedRow(dict[int, float]):
+    def __init__(self, of: _Priced, kind: int, have: int) -> None:
+        super().__init__()
+        self.of, self.kind, self.have = of, kind, have
+
+    def __missing__(self, want: int) -> float:
+        seconds = self.of.moves.row(self.kind, self.have)[want]
+        found = self[want] = seconds + (self.of.price * self.of.weights.move(self.kind, self.have, want) if want != self.have else 0.0)
+        return found
 
 
 def _open(variables: Sequence[int], domains: Domains) -> tuple[int, ...]:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from oflow.graph import Graph, rate_of, time_type
 from oflow.machine import Machine
-from oflow.sbp import Layout, route
+from oflow.sbp import Layout, Planner
 from oflow.types import TensorType
 
 MOVED_ANNOTATION = 1000.0
 """Factor on the seconds of a boxing that moves bytes of an annotated value."""
-
+DEAR, DEAR_SECONDS = 30.0, 1e-3
+"""Factor on the seconds of a boxing that should be avoided, and seconds that each costs on top, so that few are needed."""
 
 
 class Numbers:
@@ -37,11 +38,14 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What decides the cost of moving a value: its type (in time), times a step, and whether its layout was asked for."""
+    """What decides the cost of moving a value: its type (in time), times a step, whether its layout was asked for, whether
+    changing it should be avoided, and whether it is what the backward pass makes for an update."""
 
     type: TensorType
     rate: int
     fixed: bool
+    dear: bool = False
+    gradient: bool = False
 
 
 class _Row(dict[int, float]):
@@ -57,19 +61,24 @@ class _Row(dict[int, float]):
 
 
 class Boxings:
-    """Seconds per step to bring a value from one layout to another."""
+    """Seconds per step to bring a value from one layout to another; dear: values whose boxings should be avoided.
 
-    def __init__(self, graph: Graph, machine: Machine) -> None:
-        self.graph, self.machine = graph, machine
+    hidden: the share of the boxings of gradients that is taken to run beside the rest of the backward pass.
+    """
+
+    def __init__(self, graph: Graph, machine: Machine, dear: frozenset[int] = frozenset(), hidden: float = 0.0) -> None:
+        self.graph, self.machine, self.hidden = graph, machine, hidden
         self.numbers = Numbers()
         self.kinds: list[Kind] = []
         self.kind_of: dict[int, int] = {}
         """The kind of each value, a place in `kinds`."""
         self._rows: dict[tuple[int, int], _Row] = {}
-        self._routes: dict[tuple[TensorType, Layout, Layout], float] = {}
+        self.planner = Planner(machine)
         known: dict[Kind, int] = {}
+        backward = {v for node in graph.nodes if node.phase == "B" for v in node.outs}
+        gradients = backward.intersection(v for node in graph.nodes if node.phase == "update" for v in node.ins)
         for v, value in graph.values.items():
-            kind = Kind(time_type(graph, v), rate_of(graph, v), value.fixed)
+            kind = Kind(time_type(graph, v), rate_of(graph, v), value.fixed, v in dear, v in gradients)
             self.kind_of[v] = known.setdefault(kind, len(known))
         self.kinds = list(known)
 
@@ -85,12 +94,11 @@ class Boxings:
             return 0.0
         if extremes(want) - extremes(have):
             return math.inf  # ranks without a share would hold infinity, outside the domain of many monotone operators
-        key = (kind.type, have, want)
-        if key not in self._routes:
-            steps, link = route(have, want).steps, self.machine.link
-            self._routes[key] = sum(link.seconds(step.busiest_nbytes(kind.type.shape, kind.type.itemsize)) for step in steps)
-        annotated = kind.fixed and have.placement == want.placement
-        return self._routes[key] * (MOVED_ANNOTATION if annotated else 1.0) * kind.rate
+        found = self.planner.route(have, want, kind.type.shape, kind.type.itemsize)
+        annotated = kind.fixed and have.placement == want.placement and found.nbytes(kind.type.shape, kind.type.itemsize) > 0
+        seconds = found.cost * (MOVED_ANNOTATION if annotated else 1.0) * kind.rate
+        seconds *= 1.0 - self.hidden * kind.gradient
+        return DEAR * seconds + DEAR_SECONDS if kind.dear else seconds
 
 
 def extremes(found: Layout) -> set[str]:

@@ -31,23 +31,23 @@ class Answer:
     method: str
 
 
-def cheapest(problem: Problem, start: Sequence[int], largest_program: int = COLUMNS) -> Answer:
+def cheapest(problem: Problem, starts: Sequence[Sequence[int]], largest_program: int = COLUMNS) -> Answer:
     """The best assignment found; exact where `bound` equals `seconds`.
 
-    start: a first assignment. largest_program: columns of the largest integer program that is solved.
+    starts: first assignments. largest_program: columns of the largest integer program that is solved.
     """
     everything = problem.everything
-    seconds, picks, bound = problem.cost(start), list(start), float(sum(one.min() for one in problem.seconds))
+    bound, first = float(sum(one.min() for one in problem.seconds)), list(starts)
     if problem.boxings_of(everything) <= BOUNDED:
         relaxed, guess = least(problem.network(everything), LARGEST)
-        bound = max(bound, relaxed)
-        if (guessed := problem.cost(guess)) < seconds:
-            seconds, picks = guessed, guess
+        bound, seconds = max(bound, relaxed), problem.cost(guess)
         if seconds <= bound * (1 + EQUAL):
-            return Answer(tuple(picks), seconds, seconds, "elimination")
-    axes = range(problem.axes)
-    seconds, picks = min((improved(problem, picks, order) for order in dict.fromkeys((tuple(axes), tuple(reversed(axes))))),
-                         key=lambda one: one[0])  # fmt: skip
+            return Answer(tuple(guess), seconds, seconds, "elimination")
+        first.append(guess)
+    first.sort(key=problem.cost)
+    axes = tuple(range(problem.axes))
+    orders = [(start, axes) for start in first[1:] if len(starts) > 1] + [(first[0], axes), (first[0], axes[::-1])]
+    seconds, picks = min((improved(problem, *one) for one in orders), key=lambda one: one[0])
     method = "axis by axis"
     if bound < seconds * (1 - EQUAL) and columns(problem, everything) <= largest_program and (found := solve(problem)):
         method, bound = "integer program", max(bound, found[1])

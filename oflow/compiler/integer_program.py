@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from oflow.compiler.assignment import Domains, Moving, Problem
+from oflow.compiler.assignment import Domains, Moving, Problem, Weights
 
 COLUMNS = 6000
 """The largest program that is solved while compiling."""
@@ -27,20 +27,19 @@ def columns(problem: Problem, domains: Domains) -> int:
 
 
 def solve(
-    problem: Problem, nbytes: Sequence[np.ndarray] | None = None, limit: float = math.inf
+    problem: Problem, limits: Sequence[tuple[Weights, float]] = ()
 ) -> tuple[list[int], float] | None:
     """A least-cost assignment and a lower bound on all; None where there is none.
 
-    nbytes[i][c]: bytes that choice c of variable i takes; their sum is at most `limit`.
+    limits: pairs of what choices and boxings weigh (bytes, say) and the largest sum.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp  # takes 0.2 s to import
     from scipy.sparse import csr_array
 
     program = _Program(problem)
-    if nbytes is not None and limit < math.inf:
-        scale = 1.0 / max(limit, 1.0)
-        flat = np.concatenate(list(nbytes)) * scale
-        program.rows.append((list(range(flat.size)), flat.tolist(), -math.inf, limit * scale))
+    for weights, limit in limits:
+        flat = np.concatenate([*weights.choices, [times * weights.move(*move) for move, times in program.moves]]) / max(limit, 1.0)
+        program.rows.append((list(range(flat.size)), flat.tolist(), -math.inf, limit / max(limit, 1.0)))
     lengths = [len(row[0]) for row in program.rows]
     data = np.concatenate([np.asarray(row[1]) for row in program.rows])
     where = np.concatenate([np.asarray(row[0]) for row in program.rows])
@@ -68,6 +67,8 @@ class _Program:
         self.starts = np.cumsum([0, *map(len, problem.seconds)])[:-1].tolist()
         self.costs: list[float] = np.concatenate(list(problem.seconds)).tolist()
         self.choices = len(self.costs)
+        self.moves: list[tuple[tuple[int, int, int], int]] = []
+        """(kind, from, to) of the columns after the choices, and how many values each stands for."""
         self.rows: list[Row] = []
         for start, one in zip(self.starts, problem.seconds, strict=True):
             self._row(range(start, start + len(one)), 1.0, 1.0, 1.0)
@@ -86,14 +87,14 @@ class _Program:
         return [self.starts[variable] + c for c, one in enumerate(layouts) if one == layout]
 
     def _moving(self, moving: Moving) -> None:
-        boxings = self.problem.boxings
         pairs = _pairs(moving, self.problem.everything)
         column = {}
         for have, want in pairs:
-            seconds = boxings.row(moving.kind, have)[want]
+            seconds = self.problem.moves.row(moving.kind, have)[want]
             if seconds < math.inf:
                 column[have, want] = len(self.costs)
                 self.costs.append(moving.times * seconds)
+                self.moves.append(((moving.kind, have, want), moving.times))
         for (have, _), z in column.items():
             made = self._picks(moving.maker, moving.made, have)
             self.rows.append(([z, *made], [1.0, *[-1.0] * len(made)], -math.inf, 0.0))

@@ -108,8 +108,8 @@ def least(network: Network, largest: float = math.inf) -> tuple[float, list[int]
             constant += _file([Table((*scope[:axis], *scope[axis + 1 :]), total.min(axis=axis))], waiting, place)
     found = [0] * len(network.sizes)
     for v, tables in reversed(removed):
-        if network.sizes[v] > 1:
-            found[v] = int(sum(_slice(table, v, found) for table in tables).argmin())  # type: ignore[union-attr]
+        if tables and network.sizes[v] > 1:
+            found[v] = int(np.sum([_slice(table, v, found) for table in tables], axis=0).argmin())
     return constant, found
 
 

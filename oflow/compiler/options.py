@@ -5,20 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from oflow.errors import PlanError, user_line
 from oflow.machine import Machine, preset
 from oflow.plan import Schedule
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """optimizer: data with an `update` rule (frontend.optim) or None; schedule: a name or a Schedule."""
+    """optimizer: data with an `update` rule (frontend.optim) or None; schedule: a name or a Schedule.
+
+    layout: "auto" also chooses the homes of inputs and parameters that have no annotation. saved_nbytes: how many bytes a device
+    a layout has to save, beside the cheapest one; hidden: the share of the gradients' boxings that automatic layouts take to run beside
+    the backward pass. strict: boxings that the user did not ask for are refused.
+    """
 
     machine: Machine
     optimizer: Any = None
     micro_batches: int = 1
     schedule: str | Schedule = "1f1b"
+    layout: str | None = None
+    saved_nbytes: int = 0
+    hidden: float = 0.0
+    strict: bool = False
 
 
 def options(machine: Machine | str | None = None, **facts: Any) -> Options:
-    """machine: a Machine, or the name of a preset ("reference" where None is given). Raises PlanError for one there is not."""
+    """machine: a Machine, or the name of a preset ("reference" where None is given). Raises PlanError for one there is not,
+    and for a `layout` that is not None or "auto".
+    """
+    if facts.get("layout") not in (None, "auto"):
+        remedy = "leave it out to keep to the annotations, or say layout='auto'"
+        raise PlanError(f"layout={facts['layout']!r} is not known; {remedy}", line=user_line())
     return Options(machine if isinstance(machine, Machine) else preset(machine or "reference"), **facts)
