@@ -10,13 +10,17 @@ import math
 from bisect import bisect_right
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
 
 from oflow.errors import PlanError
 from oflow.native.library import cache_folder
+from oflow.sbp import Placement, Traffic
 
 PRODUCTS = ("product.nn", "product.nt", "product.tn")
 """The kernels of matrix products, `Work.shape` says of which: n as in (m, k) x (k, n), t where that operand is stored the other
@@ -238,11 +242,32 @@ class Link:
         return self.latency + nbytes / self.bandwidth if nbytes else 0.0
 
 
+def pull_cost(received: Iterable[tuple[str, int]], own: int, regions: int, itemsize: int) -> Cost:
+    """What one rank of a boxing does: bytes it receives from other devices, bytes of its own, and in how many regions."""
+    moved = tuple(received)
+    work = Work("boxing", touched=((0.0, 2.0 * own),), rows=float(regions), itemsize=itemsize)
+    return Cost(nbytes=2.0 * (own + sum(n for _, n in moved)), calls=1, received=moved, works=(work,))
+
+
+def pull_costs(traffic: Traffic) -> list[Cost]:
+    """What every consumer of a boxing does."""
+    devices = traffic.src.placement.devices
+    own = (traffic.elements.sum(1) * traffic.itemsize - traffic.moved.sum(1)).tolist()
+    regions = (traffic.elements > 0).sum(1).tolist()
+    found: list[list[tuple[str, int]]] = [[] for _ in own]
+    consumers, slots = np.nonzero(traffic.moved)
+    producers, sizes = traffic.source[consumers, slots].tolist(), traffic.moved[consumers, slots].tolist()
+    for consumer, producer, nbytes in zip(consumers.tolist(), producers, sizes, strict=True):
+        found[consumer].append((devices[producer], nbytes))
+    return [pull_cost(moved, n, count, traffic.itemsize) for moved, n, count in zip(found, own, regions, strict=True)]
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """Devices by kind and links by pair of device names; a pair that is not listed uses `link`.
 
-    workers: how many acts can run at once where devices share workers (0: every device has its own).
+    workers: how many acts can run at once where devices share workers (0: every device has its own). node_size: how many devices
+    of consecutive numbers make a node (0: all of them do); devices of one kind in different nodes use `inter`.
     """
 
     name: str
@@ -251,6 +276,8 @@ class Machine:
     links: dict[str, Link] = field(default_factory=dict)
     """Keys are ``"cpu:0>cpu:1"``."""
     workers: int = 0
+    node_size: int = 0
+    inter: Link | None = None
 
     def device(self, name: str) -> Device:
         kind = name.partition(":")[0]
@@ -260,7 +287,12 @@ class Machine:
         return found
 
     def link_between(self, source: str, target: str) -> Link:
-        return self.links.get(f"{source}>{target}", self.link)
+        found = self.links.get(f"{source}>{target}")
+        if found is not None or self.inter is None or not self.node_size:
+            return found or self.link
+        (kind, _, number), (other, _, number_there) = source.partition(":"), target.partition(":")
+        across = kind == other and int(number) // self.node_size != int(number_there) // self.node_size
+        return self.inter if across else self.link
 
     def seconds(self, cost: Cost, device: str, busy: bool = False, near: Collection[str] = ()) -> float:
         """Predicted duration of one act on `device`.
@@ -279,6 +311,47 @@ class Machine:
                 local += work.times * model.rates.seconds(work, busy)
         return local + sum(self._receiving(source, device, n, near) for source, n in cost.received)
 
+    def boxing(self, traffic: Traffic) -> float:
+        """Seconds of one boxing: of its busiest consumer, charged as `seconds` charges the act."""
+        where = traffic.dst.placement
+        if self.is_measured(where):
+            return max(self.seconds(cost, device) for device, cost in zip(where.devices, pull_costs(traffic), strict=True))
+        model = self.device(where.devices[0])
+        local = traffic.elements.sum(1) * (2.0 * traffic.itemsize / model.memory_bandwidth)
+        latency, byte = self._rates(traffic)
+        return float((local + ((traffic.moved > 0) * latency + traffic.moved * byte).sum(1)).max()) + model.launch
+
+    def boxing_floor(self, traffic: Traffic, dealt: bool) -> float:
+        """Seconds that two boxings take at least which bring every consumer as much, or as much in total: two calls, one message
+        over the best link."""
+        model = self.device(traffic.dst.placement.devices[0])
+        links = [self.link, *self.links.values(), *([self.inter] if self.inter else [])]
+        latency, bandwidth = min(link.latency for link in links), max(link.bandwidth for link in links)
+        moved = traffic.moved.sum(1)
+        if dealt or self.is_measured(traffic.dst.placement):
+            return float(moved.mean() if dealt else moved.max()) / bandwidth + latency * bool(moved.any())
+        local = traffic.elements.sum(1) * (2.0 * traffic.itemsize / model.memory_bandwidth)
+        return float((local + (moved > 0) * latency + moved / bandwidth).max()) + 2 * model.launch
+
+    def nodes(self, where: Placement) -> tuple[int, ...] | None:
+        """The node of each device; None where all links are alike."""
+        if self.inter is None or not self.node_size:
+            return None
+        return tuple(rank // self.node_size for rank in where.ranks)
+
+    def is_measured(self, where: Placement) -> bool:
+        """Whether devices of this kind have measured rates, or models of their own."""
+        return any(name.partition(":")[0] == where.kind and (":" in name or model.rates) for name, model in self.devices.items())
+
+    def _rates(self, traffic: Traffic) -> tuple[Any, Any]:
+        """Latency and seconds a byte of each read: one number where all links are alike, else (consumers, contributions)."""
+        if not self.links and (self.inter is None or not self.node_size):
+            return self.link.latency, 1.0 / self.link.bandwidth
+        src, dst = traffic.src.placement, traffic.dst.placement
+        latency, byte = _between(self.link, tuple(self.links.items()), self.node_size, self.inter, src.devices, dst.devices)
+        consumers = np.arange(dst.size)[:, None]
+        return latency[consumers, traffic.source], byte[consumers, traffic.source]
+
     def _receiving(self, source: str, device: str, nbytes: int, near: Collection[str]) -> float:
         rates = self.device(device).rates
         if source in near and rates is not None:
@@ -286,16 +359,30 @@ class Machine:
         return self.link_between(source, device).seconds(nbytes)
 
 
+@lru_cache(maxsize=4096)
+def _between(
+    link: Link, links: tuple[tuple[str, Link], ...], node_size: int, inter: Link | None, sources: tuple[str, ...], targets: tuple[str, ...]
+) -> tuple[Any, Any]:
+    """(targets, sources) latencies, and seconds a byte."""
+    machine = Machine("", link=link, links=dict(links), node_size=node_size, inter=inter)
+    found = [[machine.link_between(source, target) for source in sources] for target in targets]
+    return np.array([[each.latency for each in row] for row in found]), np.array([[1.0 / each.bandwidth for each in row] for row in found])
+
+
 def preset(name: str = "reference") -> Machine:
-    """A machine by name. "reference": a constant generic CPU core a device, so that plans are reproducible; "measured": what
-    `oflow bench machine` stored. Raises PlanError where there is none."""
+    """A machine by name. "reference": a constant generic CPU core a device, so that plans are reproducible; "two-level": a constant
+    generic accelerator a device, of any kind, in nodes of 8, 2 us and 100 GB/s inside a node, 10 us and 10 GB/s across; "measured":
+    what `oflow bench machine` stored. Raises PlanError where there is none."""
     if name == "measured":
         return load()
-    if name != "reference":
-        raise PlanError(f"no machine preset {name!r}; there are 'reference' and 'measured'")
+    if name not in ("reference", "two-level"):
+        raise PlanError(f"no machine preset {name!r}; there are 'two-level', 'reference' and 'measured'")
     core = Device(flops=1e11, memory_bandwidth=1e10, launch=2e-6, memory_nbytes=16 << 30)
     gpu = Device(flops=1e14, memory_bandwidth=2e12, launch=5e-6, memory_nbytes=80 << 30)
-    return Machine("reference", {"cpu": core, "host": core, "cuda": gpu}, Link(latency=1e-5, bandwidth=1e10))
+    far = Link(latency=1e-5, bandwidth=1e10)
+    if name == "two-level":
+        return Machine(name, {"cpu": gpu, "host": core, "cuda": gpu}, Link(latency=2e-6, bandwidth=1e11), node_size=8, inter=far)
+    return Machine(name, {"cpu": core, "host": core, "cuda": gpu}, far)
 
 
 # ---------------------------------------------------------------- files

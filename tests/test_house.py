@@ -9,16 +9,17 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "oflow"
 EARLY = {"errors", "types", "sbp", "machine"}
-LOGICAL = EARLY | {"graph", "graphtext", "ops", "frontend"}
+LOGICAL = EARLY | {"graph", "graphtext", "ops", "boxings", "frontend"}
 MAY_IMPORT = {
     "errors": set(),
     "native": {"errors"},
     "types": {"errors"},
     "sbp": {"errors", "types"},
-    "machine": {"errors", "native"},
+    "machine": {"errors", "native", "sbp"},
     "graph": EARLY,
     "graphtext": EARLY | {"graph"},
     "ops": EARLY | {"graph"},
+    "boxings": EARLY | {"graph", "ops"},
     "frontend": EARLY | {"graph", "ops"},
     "plan": EARLY,
     "arrays": EARLY | {"plan"},

@@ -14,11 +14,11 @@ from oflow.compiler.fold import summands
 from oflow.compiler.options import Options
 from oflow.compiler.views import views
 from oflow.graph import Graph, Node, rate_of, time_type
-from oflow.machine import Cost, Work
+from oflow.machine import Cost, Work, pull_costs
 from oflow.ops import REGISTRY
 from oflow.ops.op import Shards
 from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, RegisterTemplate, Scratch
-from oflow.sbp import HOST, Layout, Pull, Step
+from oflow.sbp import HOST, Layout, Step
 from oflow.types import Attrs, TensorType, freeze
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class _Expansion:
         self.registers.append(
             RegisterTemplate(
                 name, self.group(layout.placement.devices), types, initial=int(kept), region="state" if kept else "arena",
-                state=name if kept else "", value=v, layout=", ".join(map(str, layout.sbp)),
+                state=name if kept else "", value=v, layout=layout.sbp_text,
             )
         )  # fmt: skip
 
@@ -240,27 +240,14 @@ class _Expansion:
 def _pulled(step: Step, kind: TensorType) -> _Pulled:
     """The pulls of every rank that bring a value of this type from one layout to the other."""
     devices, pulls = step.dst.placement.devices, step.pulls(kind.shape)
-    sources = [tuple(dict.fromkeys(pull.source for pull in mine)) for mine in pulls]
+    # on the host, what nothing triggers would begin steps by itself: a copy of 0 elements waits for a producer too
+    least = (0,) if step.dst.placement == HOST else ()
+    sources = [tuple(dict.fromkeys(pull.source for pull in mine)) or least for mine in pulls]
     peers = [tuple(mine[j] if j < len(mine) else -1 for mine in sources) for j in range(max(map(len, sources)))]
     attrs = []
     for rank, mine in enumerate(pulls):
         moves = tuple((sources[rank].index(pull.source), pull.take, pull.put) for pull in mine)
         attrs.append(freeze({"pulls": moves, "flat": step.flat, "op": step.op}))
-    costs = [_pull_cost(step, kind, mine, device) for mine, device in zip(pulls, devices, strict=True)]
+    costs = pull_costs(step.traffic(kind.shape, kind.itemsize))
     own = tuple(range(len(devices))) if step.src.placement.devices == devices else ()
     return _Pulled(tuple(() if each == own else each for each in peers), column(attrs), column(costs))
-
-
-def _pull_cost(step: Step, kind: TensorType, pulls: Sequence[Pull], device: str) -> Cost:
-    """What one rank, on `device`, moves."""
-    moved: dict[str, int] = {}
-    total = 0
-    for pull in pulls:
-        nbytes = pull.size * kind.itemsize
-        total += nbytes
-        name = step.src.placement.devices[pull.source]
-        if name != device:
-            moved[name] = moved.get(name, 0) + nbytes
-    own = 2.0 * (total - sum(moved.values()))
-    work = Work("boxing", touched=((0.0, own),), rows=float(len(pulls)), itemsize=kind.itemsize)
-    return Cost(nbytes=2.0 * total, calls=1, received=tuple(moved.items()), works=(work,))

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from oflow.compiler.recompute import needed
+from oflow.compiler.views import views
 from oflow.graph import Graph, Node, time_type
 from oflow.machine import Cost, Machine
 from oflow.ops import REGISTRY
@@ -139,10 +140,13 @@ def _in_place(graph: Graph, machine: Machine) -> Graph:
     makers, readers = graph.producers(), graph.consumers()
     direct: dict[int, tuple[int, int]] = {}
     taken: set[int] = set()
+    same = views(graph)
     for v, node in makers.items():
         axis = _gathered_axis(graph, node, v)
         if axis < 0 or not _takes_pieces(graph, readers.get(v, []), v, taken):
             continue
+        if any(same.get(one, one) == same.get(node.ins[0], node.ins[0]) for n in readers[v] for one in n.ins):
+            continue  # an actor reads a register through one port
         if _reading_pays(graph, machine, node, readers[v]):
             direct[v] = node.ins[0], axis
             taken.update(n.id for n in readers[v])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from oflow.errors import SbpError
 from oflow.ops.op import Attributes, Example, Types, op
 from oflow.ops.tensor import Tensor, user_line
-from oflow.sbp import Box, Placement, Sbp, layout
+from oflow.sbp import Box, Placement, Sbps, layout
 
 
 def _same(ins: Types, attrs: Attributes) -> str:
@@ -79,7 +78,7 @@ def _(g: Tensor, y: Tensor, x: Tensor) -> list[Tensor]:
     return [g]
 
 
-def to_global(t: Tensor, placement: Placement, sbp: Sbp | Sequence[Sbp]) -> Tensor:
+def to_global(t: Tensor, placement: Placement, sbp: Sbps) -> Tensor:
     """The tensor in the layout (placement, sbp). Raises SbpError at the user's line where sbp does not fit shape or mesh."""
     line = user_line()
     try:

@@ -3,19 +3,22 @@
 An `Sbp` says what one mesh axis does to a tensor: S(i) splits its axis i, B repeats it, P holds summands (or candidates of a
 maximum or minimum). A `Layout` gives one Sbp for each axis of a `Placement`'s mesh, applied axis by axis, outer first
 (nested balanced splits: FACTS of OneFlow's nd-SBP; not the same as one flat split).
+
+A mean is no partial of its own: it is the sum P of values that hold their factor 1/n already, which is what `of.mean` makes.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-from oflow.errors import PlacementError, SbpError, user_line
+from oflow.errors import SbpError, user_line
+from oflow.sbp.placement import HOST as HOST
+from oflow.sbp.placement import Placement as Placement
 
+_NO_MEAN = "a mean is P, the sum of values that hold their factor 1/n already: of.mean(t, axis) makes one"
 Box = tuple[tuple[int, int], ...]
 """A rectangular region: one (start, stop) for each tensor axis."""
 
@@ -28,10 +31,16 @@ class Sbp:
     axis: int = -1
     op: str = ""
 
+    @property
+    def code(self) -> str:
+        """What a user writes: ``of.S(0)``."""
+        return f'of.P("{self.op}")' if self.op in ("max", "min") else f"of.{self}"
+
     def __call__(self, op: str) -> Sbp:
         """``of.P("max")``: the partial of another operation."""
         if self.kind != "P" or op not in ("sum", "max", "min"):
-            raise SbpError(f"{self}({op!r}) is not an Sbp; partials are P, P('max') and P('min')")
+            mean = f"; {_NO_MEAN}" if self.kind == "P" and op == "mean" else ""
+            raise SbpError(f"{self}({op!r}) is not an Sbp; partials are P, P('max') and P('min'){mean}", line=user_line())
         return Sbp("P", op=op)
 
     @property
@@ -53,7 +62,8 @@ class Sbp:
     def parse(text: str) -> Sbp:
         match = re.fullmatch(r"\s*(?:S\((\d+)\)|(B)|P(?:\((sum|max|min)\))?)\s*", text)
         if not match:
-            raise SbpError(f"{text!r} is not an Sbp; write S(0), B, P, P(max) or P(min)")
+            mean = f"; {_NO_MEAN}" if re.fullmatch(r"\s*P\(mean\)\s*", text) else ""
+            raise SbpError(f"{text!r} is not an Sbp; write S(0), B, P, P(max) or P(min){mean}")
         if match[1]:
             return S(int(match[1]))
         return B if match[2] else P(match[3] or "sum")
@@ -61,8 +71,8 @@ class Sbp:
 
 def S(axis: int) -> Sbp:
     """Split tensor axis `axis` (>= 0) in balanced parts."""
-    if axis < 0:
-        raise SbpError(f"S({axis}): count axes from 0; negative axes depend on the rank and are not allowed")
+    if not isinstance(axis, int) or axis < 0:
+        raise SbpError(f"S({axis!r}): count axes from 0; negative axes depend on the rank and are not allowed", line=user_line())
     return Sbp("S", axis)
 
 
@@ -77,99 +87,6 @@ def split_range(n: int, parts: int, index: int) -> tuple[int, int]:
     return start, start + small + (index < extra)
 
 
-@lru_cache(maxsize=4096)
-def _device_names(kind: str, ranks: tuple[int, ...]) -> tuple[str, ...]:
-    return tuple(f"{kind}:{rank}" for rank in ranks)
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """A mesh of devices of one kind: `ranks` in row-major order of `mesh`. Prints as ``cpu:0-3 (2,2)`` (1-D: ``cpu:0-3``)."""
-
-    kind: str
-    ranks: tuple[int, ...]
-    mesh: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if not self.ranks or math.prod(self.mesh) != len(self.ranks):
-            raise PlacementError(f"a mesh {self.mesh} needs {math.prod(self.mesh)} devices, got {len(self.ranks)}")
-        if len(set(self.ranks)) != len(self.ranks) or min(self.ranks) < 0:
-            raise PlacementError(f"devices must be distinct numbers >= 0, got {list(self.ranks)}")
-
-    @property
-    def size(self) -> int:
-        return len(self.ranks)
-
-    @property
-    def devices(self) -> tuple[str, ...]:
-        """Names of the devices, ``cpu:0`` and so on, in rank order."""
-        return _device_names(self.kind, self.ranks)
-
-    def coordinates(self, index: int) -> tuple[int, ...]:
-        """Mesh coordinates of the device at position `index` of `ranks`."""
-        found = []
-        for size in reversed(self.mesh):
-            index, at = divmod(index, size)
-            found.append(at)
-        return tuple(reversed(found))
-
-    def index(self, coordinates: Sequence[int]) -> int:
-        """Position in `ranks` of the device at these mesh coordinates."""
-        position = 0
-        for size, at in zip(self.mesh, coordinates, strict=True):
-            position = position * size + at
-        return position
-
-    def __str__(self) -> str:
-        first, last = self.ranks[0], self.ranks[-1]
-        run = len(self.ranks) > 1 and self.ranks == tuple(range(first, last + 1))
-        names = f"{first}-{last}" if run else ",".join(map(str, self.ranks))
-        shape = f" ({','.join(map(str, self.mesh))})" if len(self.mesh) > 1 else ""
-        return f"{self.kind}:{names}{shape}"
-
-    __repr__ = __str__
-
-    @staticmethod
-    def parse(text: str) -> Placement:
-        match = re.fullmatch(r"\s*([a-z]+):(?:(\d+)-(\d+)|([\d,]+))\s*(?:\(([\d,\s]+)\))?\s*", text)
-        if not match:
-            raise PlacementError(f"{text!r} is not a placement; write cpu:0-3, cpu:0,2 or cpu:0-3 (2,2)")
-        ranks = tuple(range(int(match[2]), int(match[3]) + 1)) if match[2] else tuple(map(int, match[4].split(",")))
-        mesh = tuple(map(int, match[5].split(","))) if match[5] else (len(ranks),)
-        return Placement(match[1], ranks, mesh)
-
-
-def placement(kind: str, ranks: Sequence[int] | Sequence[Sequence[int]] | object) -> Placement:
-    """A mesh of devices: ``placement("cpu", [0, 1])`` is 1-D, nested lists make more axes. kind: "cpu" or "cuda".
-
-    Raises PlacementError at the user's line for an unknown kind, ragged lists, or repeated or negative devices.
-    """
-    try:
-        return _placement(kind, ranks)
-    except PlacementError as e:
-        raise PlacementError(str(e), line=user_line()) from None
-
-
-def _placement(kind: str, ranks: object) -> Placement:
-    if kind not in ("cpu", "cuda", "host"):
-        raise PlacementError(f"unknown device kind {kind!r}; oflow has 'cpu' and 'cuda'")
-    flat: list[object] = [ranks]
-    mesh: list[int] = []
-    while flat and isinstance(flat[0], list | tuple | range):
-        lengths = {len(part) if isinstance(part, list | tuple | range) else -1 for part in flat}
-        if len(lengths) != 1:
-            raise PlacementError(f"the lists of a mesh must have equal lengths, got {ranks!r}")
-        mesh.append(lengths.pop())
-        flat = [item for part in flat for item in part]  # type: ignore[attr-defined]
-    if not all(isinstance(rank, int) for rank in flat):
-        raise PlacementError(f"devices are numbers, got {ranks!r}")
-    return Placement(kind, tuple(flat), tuple(mesh) or (1,))  # type: ignore[arg-type]
-
-
-HOST = Placement("host", (0,), (1,))
-"""The caller's memory: where inputs come from and outputs go."""
-
-
 @dataclass(frozen=True, slots=True)
 class Layout:
     """A placement and one Sbp for each of its mesh axes; prints as ``S(0)@cpu:0-3`` or ``(S(0), B)@cpu:0-3 (2,2)``."""
@@ -178,6 +95,9 @@ class Layout:
     sbp: tuple[Sbp, ...]
 
     def __post_init__(self) -> None:
+        wrong = [s for s in self.sbp if not isinstance(s, Sbp)]
+        if wrong:
+            raise SbpError(f"{wrong[0]!r} is not an Sbp; write of.S(0), of.B, of.P, of.P('max') or of.P('min')")
         if len(self.sbp) != len(self.placement.mesh):
             raise SbpError(
                 f"placement {self.placement} has {len(self.placement.mesh)} mesh axes but {len(self.sbp)} Sbp were given; "
@@ -209,7 +129,35 @@ class Layout:
         """Raises SbpError where a split names an axis the tensor does not have."""
         for sbp in self.sbp:
             if sbp.is_split and sbp.axis >= len(shape):
-                raise SbpError(f"{sbp} splits an axis that a tensor of shape {shape} does not have", line=line)
+                axes = "".join(f", S({axis}) (of {n})" for axis, n in enumerate(shape))
+                remedy = f"on each mesh axis it may be B{axes} or P"
+                raise SbpError(f"{sbp} splits an axis that a tensor of shape {shape} does not have; {remedy}", line=line)
+
+    @property
+    def code(self) -> str:
+        """The arguments that a user gives `to_global`: ``of.placement("cpu", [0, 1]), of.S(0)``."""
+        return f"{self.placement.code}, {self.sbp_code}"
+
+    @property
+    def sbp_code(self) -> str:
+        """The sbp that a user gives `to_global`: ``of.S(0)``, ``(of.S(0), of.B)`` or ``{"data": of.S(0)}``."""
+        names = self.placement.names
+        if names and not self.is_broadcast:
+            return "{" + ", ".join(f'"{name}": {s.code}' for name, s in zip(names, self.sbp, strict=True) if s != B) + "}"
+        each = ", ".join(s.code for s in self.sbp)
+        return each if len(self.sbp) == 1 else f"({each})"
+
+    @property
+    def sbp_text(self) -> str:
+        """``S(0), B``, with the names of the mesh axes where they have some: ``data=S(0), tensor=B``."""
+        names = self.placement.names
+        return ", ".join([f"{name}={s}" for name, s in zip(names, self.sbp, strict=True)] if names else map(str, self.sbp))
+
+    def labelled(self, like: Iterable[Layout]) -> Layout:
+        """The same layout, its mesh axes named as on the first equal placement of `like`, or not at all."""
+        named = next((one.placement for one in like if one.placement == self.placement), None)
+        where = self.placement
+        return Layout(named or Placement(where.kind, where.ranks, where.mesh), self.sbp)
 
     def __str__(self) -> str:
         names = ", ".join(map(str, self.sbp))
@@ -226,9 +174,28 @@ class Layout:
         return Layout(Placement.parse(where), tuple(Sbp.parse(part) for part in names.split(",")))
 
 
-def layout(where: Placement, sbp: Sbp | Sequence[Sbp]) -> Layout:
-    """A Layout from the forms users write: one Sbp for a 1-D placement, a sequence for a mesh."""
-    return Layout(where, (sbp,) if isinstance(sbp, Sbp) else tuple(sbp))
+WHOLE = Layout(HOST, (B,))
+"""All of a tensor in the caller's memory."""
+
+
+Sbps = Sbp | Sequence[Sbp] | Mapping[str, Sbp]
+"""The sbp of a layout as users write it; see `layout`."""
+
+
+def layout(where: Placement, sbp: Sbps) -> Layout:
+    """A Layout from the forms users write: one Sbp for a 1-D placement, a sequence with one for each mesh axis, or a dict from names
+    (or numbers) of mesh axes to their Sbp, where axes that are left out are B.
+
+    Raises SbpError for an axis that the placement does not have, and a number of Sbp that is not that of its axes.
+    """
+    if not isinstance(where, Placement):
+        raise SbpError(f"{where!r} is not a placement; make one with of.placement(kind, ranks)")
+    if isinstance(sbp, Mapping):
+        given = {where.axis(name): one for name, one in sbp.items()}
+        if len(given) < len(sbp):
+            raise SbpError(f"{dict(sbp)} names a mesh axis of {where} twice")
+        return Layout(where, tuple(given.get(axis, B) for axis in range(len(where.mesh))))
+    return Layout(where, tuple(sbp) if isinstance(sbp, Sequence) and not isinstance(sbp, str) else (sbp,))
 
 
 def all_sbp(rank: int, *, partial: bool = True) -> tuple[Sbp, ...]:

@@ -178,22 +178,25 @@ def _with_factors(
 
 def _unmixed(axes: Sequence[Iterable[Signature]]) -> Iterable[tuple[Signature, ...]]:
     """The products of the signatures of mesh axes in which no tensor is P(max) on one axis and P(min) on another."""
-    extremes = {s: _extremes(s) for axis in axes for s in axis}
-    for way in itertools.product(*axes):
-        most = least = 0
-        for signature in way:
-            highest, lowest = extremes[signature]
-            most |= highest
-            least |= lowest
-        if not most & least:
-            yield way
+    ways: list[tuple[tuple[Signature, ...], int, int]] = [((), 0, 0)]
+    for axis in axes:
+        found = [(s, *_extremes(s)) for s in axis]
+        ways = [
+            ((*way, s), most | highest, least | lowest)
+            for way, most, least in ways
+            for s, highest, lowest in found
+            if not (most | highest) & (least | lowest)
+        ]
+    return (way for way, _, _ in ways)
 
 
 def _extremes(signature: Signature) -> tuple[int, int]:
     """The tensors that are P(max), and those that are P(min), as bits."""
-    ops = [s.op for s in (*signature.ins, *signature.outs)]
-    highest, lowest = (sum(1 << i for i, op in enumerate(ops) if op == one) for one in ("max", "min"))
-    return highest, lowest
+    most = least = 0
+    for i, sbp in enumerate((*signature.ins, *signature.outs)):
+        most |= (sbp.op == "max") << i
+        least |= (sbp.op == "min") << i
+    return most, least
 
 
 @lru_cache(maxsize=65536)

@@ -21,7 +21,8 @@ def placements(draw: st.DrawFn) -> of.Placement:
     mesh = tuple(draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
     size = int(np.prod(mesh))
     ranks = draw(st.lists(st.integers(0, 99), min_size=size, max_size=size, unique=True))
-    return of.Placement(draw(st.sampled_from(["cpu", "cuda", "host"])), tuple(ranks), mesh)
+    names = ("data", "tensor", "héc_2")[: len(mesh)] if draw(st.booleans()) else ()
+    return of.Placement(draw(st.sampled_from(["cpu", "cuda", "host"])), tuple(ranks), mesh, names)
 
 
 @st.composite
@@ -93,14 +94,18 @@ def test_an_sbp_parses_back(sbp: Sbp) -> None:
 
 @given(placements())
 def test_a_placement_parses_back(where: of.Placement) -> None:
-    assert of.Placement.parse(str(where)) == where
+    again = of.Placement.parse(str(where))
+    assert again == where and again.names == where.names
+    assert eval(where.code, {"of": of}) == where if where.kind != "host" else True
     assert [where.devices[i] for i in range(where.size)] == [f"{where.kind}:{r}" for r in where.ranks]
     assert sorted(where.coordinates(i) for i in range(where.size)) == sorted(itertools.product(*map(range, where.mesh)))
 
 
 @given(layouts())
 def test_a_layout_parses_back(found: Layout) -> None:
-    assert Layout.parse(str(found)) == found
+    again = Layout.parse(str(found))
+    assert again == found and str(again) == str(found)
+    assert layout(*eval(f"({found.code})", {"of": of})) == found
 
 
 @given(st.lists(SBP, max_size=4).map(tuple), st.lists(SBP, min_size=1, max_size=3).map(tuple))
@@ -135,5 +140,87 @@ def test_what_is_no_placement(text: str) -> None:
 def test_negative_axes_and_other_partials_are_refused() -> None:
     with pytest.raises(of.SbpError, match="count axes from 0"):
         of.S(-1)
-    with pytest.raises(of.SbpError, match="not an Sbp"):
-        of.P("mean")
+    with pytest.raises(of.SbpError, match=r"^test_layout.py:\d+: P\('median'\) is not an Sbp; partials are P, P\('max'\) and P\('min'\)$"):
+        of.P("median")
+
+
+def test_a_mean_is_a_sum_with_its_factor() -> None:
+    for refused in (lambda: of.P("mean"), lambda: Sbp.parse("P(mean)")):
+        with pytest.raises(of.SbpError, match=r"a mean is P, the sum of values that hold their factor 1/n already: of\.mean"):
+            refused()
+    where = of.placement("cpu", [0, 1])
+    mean = of.compile(lambda x: of.mean(x).to_global(where, of.P), of.spec((4, 3), "float64", where, of.S(0)), executor="simulator")
+    assert [str(one.source) for one in mean.boxings() if one.why == "output"] == ["P@cpu:0-1"]
+    assert mean(np.arange(12.0).reshape(4, 3)) == 5.5
+
+
+# ---------------------------------------------------------------- names
+
+GRID = of.placement("cpu", [[0, 1], [2, 3]], names=("data", "tensor"))
+
+
+def test_names_print_and_parse() -> None:
+    assert str(GRID) == "cpu:0-3 (data=2,tensor=2)"
+    assert str(of.placement("cpu", [0, 2], names="data")) == "cpu:0,2 (data=2)"
+    assert str(layout(GRID, {"tensor": of.S(1)})) == "(B, S(1))@cpu:0-3 (data=2,tensor=2)"
+    assert layout(GRID, {"tensor": of.S(1)}).sbp_text == "data=B, tensor=S(1)"
+    assert layout(GRID, {"tensor": of.P("max")}).code == (
+        'of.placement("cpu", [[0, 1], [2, 3]], names=("data", "tensor")), {"tensor": of.P("max")}'
+    )
+
+
+def test_a_dict_names_the_axes_that_are_not_b() -> None:
+    assert layout(GRID, {"data": of.S(0)}).sbp == (of.S(0), of.B)
+    assert layout(GRID, {"tensor": of.P, "data": of.S(1)}).sbp == (of.S(1), of.P)
+    assert layout(GRID, {}).sbp == (of.B, of.B)
+    assert layout(GRID, {1: of.S(0)}) == layout(GRID, {"tensor": of.S(0)}) == layout(GRID, (of.B, of.S(0)))
+    assert layout(of.placement("cpu", [[0, 1], [2, 3]]), {0: of.S(0)}).sbp == (of.S(0), of.B)
+
+
+def test_names_are_labels_of_what_is_equal_without_them() -> None:
+    plain, other = of.placement("cpu", [[0, 1], [2, 3]]), of.placement("cpu", [[0, 1], [2, 3]], names=("replica", "model"))
+    assert GRID == plain == other and len({GRID, plain, other}) == 1
+    assert layout(GRID, {"data": of.S(0)}) == layout(plain, (of.S(0), of.B)) == layout(other, {"replica": of.S(0)})
+    assert of.placement("cpu", [0, 1, 2, 3]) != GRID and of.placement("cpu", [[0, 2], [1, 3]], names=("data", "tensor")) != GRID
+    assert str(layout(plain, {0: of.S(0)}).labelled([layout(GRID, {})])) == "(S(0), B)@cpu:0-3 (data=2,tensor=2)"
+    assert str(layout(GRID, {}).labelled([])) == "(B, B)@cpu:0-3 (2,2)"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("data",), "a mesh of 2 axes (2, 2) needs 2 names, got 1: data"),
+        (("a", "b", "c"), "needs 2 names, got 3: a, b, c"),
+        ("data", "needs 2 names, got 1: data"),
+        (("data", "data"), "mesh axes need different names, got 'data' twice"),
+        (("data", "2nd"), "a mesh axis is named by a word such as 'data', got '2nd'"),
+        (("data", 3), "a mesh axis is named by a word such as 'data', got 3"),
+    ],
+)
+def test_names_that_do_not_fit(names: object, message: str) -> None:
+    with pytest.raises(of.PlacementError) as caught:
+        of.placement("cpu", [[0, 1], [2, 3]], names=names)  # type: ignore[arg-type]
+    assert message in str(caught.value) and caught.value.line.startswith("test_layout.py:")
+
+
+def test_axes_that_are_not_there() -> None:
+    with pytest.raises(of.SbpError, match=r"cpu:0-3 \(data=2,tensor=2\) has no mesh axis 'model'; it has 'data' of 2, 'tensor' of 2$"):
+        layout(GRID, {"model": of.S(0)})
+    with pytest.raises(of.SbpError, match=r"has no mesh axis 'data'; it has 0 of 2; names are given by of\.placement\(kind, ranks, names"):
+        layout(of.placement("cpu", [0, 1]), {"data": of.S(0)})
+    with pytest.raises(of.SbpError, match=r"names a mesh axis of .* twice"):
+        layout(GRID, {"data": of.S(0), 0: of.B})
+    with pytest.raises(of.SbpError, match=r"'S\(0\)' is not an Sbp; write of\.S\(0\)"):
+        layout(GRID, "S(0)")  # type: ignore[arg-type]
+
+
+def test_a_mesh_has_one_to_four_axes() -> None:
+    assert of.placement("cpu", [[[[0], [1]]]], names=tuple("abcd")).mesh == (1, 1, 2, 1)
+    with pytest.raises(of.PlacementError, match=r"^test_layout.py:\d+: a mesh has 1 to 4 axes, got 5: \(1, 1, 1, 1, 2\)$"):
+        of.placement("cpu", [[[[[0, 1]]]]])
+
+
+@pytest.mark.parametrize("text", ["cpu:0-3 (data=2)", "cpu:0-3 (data=2,2)", "cpu:0-3 (a=2,a=2)", "cpu:0-3 (2nd=2,b=2)", "cpu:0-1 (=2)"])
+def test_names_that_do_not_parse(text: str) -> None:
+    with pytest.raises(of.PlacementError):
+        of.Placement.parse(text)
