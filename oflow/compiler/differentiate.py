@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from oflow import ops
 from oflow.compiler.options import Options
+from oflow.compiler.place import target_layout
 from oflow.errors import TraceError
 from oflow.graph import Builder, Graph, Node
 from oflow.ops.tensor import Tensor
@@ -23,6 +24,7 @@ def differentiate(graph: Graph, options: Options) -> Graph:
     path = _depends_on(graph, wanted)
     builder = Builder(graph)
     producers = graph.producers()
+    asked = wanted | {v for node in graph.nodes if target_layout(node) for v in node.outs}
     cotangents: dict[int, Tensor] = {}
     last = producers.get(loss)
     if last is None or loss not in path:
@@ -40,7 +42,9 @@ def differentiate(graph: Graph, options: Options) -> Graph:
             made = rule(g[0], y[0], *ins, **node.attributes) if len(y) == 1 else rule(g, y, *ins, **node.attributes)
             for v, cotangent in zip(node.ins, made, strict=True):
                 if cotangent is not None and v in path:
+                    builder.update_value(cotangent.id, gradient_of=_whose(builder, cotangent.id, v, asked))
                     cotangents[v] = ops.add(cotangents[v], cotangent) if v in cotangents else cotangent
+                    builder.update_value(cotangents[v].id, gradient_of=_whose(builder, cotangents[v].id, v, asked))
     reaching = _ancestors(graph, loss)
     missing = [p for p in graph.parameters if p.trainable and p.value in reaching and p.value not in cotangents]
     if missing:
@@ -53,6 +57,12 @@ def differentiate(graph: Graph, options: Options) -> Graph:
 
 def _at(builder: Builder, node: Node) -> AbstractContextManager[None]:
     return builder.at(line=node.line, stage=node.stage, placement=node.placement, phase="B")
+
+
+def _whose(builder: Builder, cotangent: int, value: int, asked: set[int]) -> int:
+    """Whose gradient this is. Of several (operators hand their cotangent on) one whose layout was asked for, else that nearest the loss."""
+    before = builder.values[cotangent].gradient_of
+    return value if before is None or (value in asked and before not in asked) else before
 
 
 def _loss(graph: Graph) -> int:

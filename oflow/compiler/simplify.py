@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from oflow.compiler.options import Options
-from oflow.graph import Graph, Node
+from oflow.graph import Graph, Node, Value
 from oflow.ops import REGISTRY
 
 
@@ -29,7 +29,13 @@ def _share(graph: Graph) -> Graph:
         nodes.append(node)
     outputs = tuple((name, same.get(v, v)) for name, v in graph.outputs)
     parameters = tuple(replace(p, update=same.get(p.update, p.update) if p.update is not None else None) for p in graph.parameters)
-    return replace(graph, nodes=tuple(nodes), outputs=outputs, parameters=parameters)
+    values = {v: _renamed(value, same) for v, value in graph.values.items()}
+    return replace(graph, nodes=tuple(nodes), values=values, outputs=outputs, parameters=parameters)
+
+
+def _renamed(value: Value, same: dict[int, int]) -> Value:
+    of = value.gradient_of
+    return value if of is None or of not in same else replace(value, gradient_of=same[of])
 
 
 def _drop_unused(graph: Graph) -> Graph:

@@ -46,8 +46,8 @@ def missed_signatures(
     """All signatures that hold for an example of `op` on meshes of `parts` ranks and are not among its own.
 
     draws     with how much different data each has to hold, on each number of ranks
-    limit     try at most so many choices of partial operands for each way to split: those with few partial operands first, then a
-              random sample drawn with the seed; None: all
+    limit     try at most so many ways to split, and for each so many choices of partial operands: those with few partial operands
+              first, then a random sample drawn with the seed; None: all
     examples  try at most so many of the operator's examples, drawn with the seed; None: all
 
     Left out, because they say nothing new: P(max) and P(min) of a result whose copies are equal; a partial operand whose values do
@@ -104,7 +104,7 @@ class _Trial:
     def candidates(self, parts: int, limit: int | None) -> Iterator[Signature]:
         """Signatures that hold for the first draws of data and are not the operator's own."""
         own = set(self.op.signatures(self.ins, self.case.attrs, parts))
-        for ins, outs in self.splits(parts):
+        for ins, outs in self._some(list(self.splits(parts)), limit):
             for sbps in self._with_partials(ins, limit):
                 if self._adds_idle(sbps):
                     continue
@@ -120,6 +120,11 @@ class _Trial:
 
     def _adds_idle(self, ins: tuple[Sbp, ...]) -> bool:
         return sum(s != B for s in ins) > 1 and any(pair in self.idle for pair in enumerate(ins))
+
+    def _some(self, ways: list[tuple[Axes, Axes]], limit: int | None) -> list[tuple[Axes, Axes]]:
+        if limit is None or len(ways) <= limit:
+            return ways
+        return [ways[0], *(ways[i] for i in sorted(1 + self.random.choice(len(ways) - 1, limit - 1, replace=False)))]
 
     def splits(self, parts: int) -> Iterator[tuple[Axes, Axes]]:
         """Ways to split operands and results for which the first rank's call is legal."""

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 import oflow as of
-from oflow.errors import KernelMissing, ShapeError, TraceError
+from oflow.errors import KernelMissing, SbpError, ShapeError, TraceError
 from oflow.ops import REGISTRY
 from oflow.ops.op import Example
 from oflow.sbp import Signature
 from oflow.types import TensorType
-from tests.ops import test_gradients, test_signatures
+from tests.ops import test_gradients
 
 
 @pytest.fixture
@@ -47,9 +47,11 @@ def test_signatures_follow_from_the_rule(cross):
     assert found == tuple(map(Signature.parse, ("B,B -> B", "S(0),B -> S(0)", "B,S(0) -> S(1)")))
 
 
-@pytest.mark.parametrize("parts", [2, 3])
-def test_generic_test_covers_it(cross, parts):
-    test_signatures.check(cross, 0, cross.example()[0], parts)
+def test_its_signatures_are_proven(cross):
+    proof = of.prove_signatures(cross)
+    assert (proof.op, proof.signatures) == ("test.distance", 3)
+    missed = of.missed_signatures(cross)
+    assert [str(m.signature) for m in missed] == ["S(1),S(1) -> P"], "its rule marks d as whole, and need not"
 
 
 def test_gradient_is_the_derivative(cross):
@@ -77,16 +79,15 @@ def test_local_attributes_depend_on_the_shard(declare):
     def _(out, x, start):
         np.add(x, np.arange(start, start + len(x))[:, None], out=out)
 
-    for parts in (2, 3):
-        test_signatures.check(numbered, 0, numbered.example()[0], parts)
+    of.prove_signatures(numbered)
 
 
 def test_wrong_rule_is_found(declare):
     """A row-wise operator that claims to split its columns fails the generic test."""
     wrong = declare("test.wrong", rule="m d -> m d", example=lambda: [Example((np.arange(10.0).reshape(5, 2),))])
     wrong.kernel(lambda out, x: np.divide(x, x.sum(axis=1, keepdims=True) + 1, out=out))
-    with pytest.raises(AssertionError, match=r"S\(1\) -> S\(1\)"):
-        test_signatures.check(wrong, 0, wrong.example()[0], 2)
+    with pytest.raises(SbpError, match=r"test.wrong, example 0, signature S\(1\) -> S\(1\) on a mesh \(2,\): element"):
+        of.prove_signatures(wrong)
 
 
 def test_errors_name_the_users_line(cross, declare):
