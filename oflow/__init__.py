@@ -32,6 +32,7 @@ from oflow.errors import (
 )
 from oflow.frontend import data, nn, optim
 from oflow.frontend.capture import Spec, spec, stage, tap
+from oflow.frontend.constants import arange, constant, eye, full, identity, linspace, ones, tri, zeros
 from oflow.graph import Graph
 from oflow.machine import Device, Link, Machine, preset
 from oflow.ops import *  # noqa: F403
@@ -49,11 +50,12 @@ Plan.from_arrays = staticmethod(_from_arrays)  # type: ignore[attr-defined]
 for _drawn in (Plan, Graph, Trace, Schedule):
     setattr(_drawn, "_repr_svg_", view.repr_svg)  # noqa: B010 - mypy knows no such attribute
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 __all__ = [
     "Action", "B", "DeadlockError", "Device", "Graph", "KernelMissing", "Layout", "Link", "Machine", "NotFiniteError",
     "OflowError", "OutOfMemory", "P", "Placement", "PlacementError", "Plan", "PlanError", "Program", "ProgramFailed",
     "ProtocolError", "S", "SbpError", "Schedule", "ShapeError", "Spec", "Trace", "TraceError", "WorkerLost",
     "compile", "data", "load", "nn",
-    "op", "optim", "pack", "placement", "preset", "sbp", "spec", "stage", "tap", "view", *_ops.__all__,
+    "op", "optim", "pack", "placement", "preset", "sbp", "spec", "stage", "tap", "view",
+    "arange", "constant", "eye", "full", "identity", "linspace", "ones", "tri", "zeros", *_ops.__all__,
 ]  # fmt: skip

@@ -28,7 +28,7 @@ from oflow.types import Attrs, TensorType
 STRING = r'"(?:[^"\\]|\\.)*"'
 WORD = rf"(?:[A-Za-z_][\w.\-]*|{STRING})"
 LINE = r"[\w./\-]+:\d+"
-PLACEMENT = r"[a-z]+:(?:\d+-\d+|\d+(?:,\d+)*)(?: \([\d,]+\))?"
+PLACEMENT = r"[a-z]+:(?:\d+-\d+|\d+(?:,\d+)*)(?: \([\w=,]+\))?"
 LAYOUT = rf"(?:\((?:[^()@]|\(\w+\))*\)|[SBP](?:\(\w+\))?)@{PLACEMENT}"
 PLAIN: dict[str, type] = {"Layout": Layout, "Placement": Placement, "Sbp": Sbp, "TensorType": TensorType}
 """Types of attributes that are written ``Name("text")``, besides numbers, strings and tuples."""
@@ -64,6 +64,7 @@ def _value(graph: Graph, number: int) -> str:
     facts += [f"t:{value.time}"] if value.time else []
     facts += [str(value.layout)] if value.layout else []
     facts += ["fixed"] if value.fixed else []
+    facts += [f"gradient-of %{value.gradient_of}"] if value.gradient_of is not None else []
     return " ".join([f"%{number}: {value.type}", *facts])
 
 
@@ -223,7 +224,7 @@ class _Reader:
         fixed = line.find("fixed") is not None
         self.values[number] = Value(
             number, kind, _unquote(name or '""'), Sbp.parse(time[2:]) if time else None,
-            Layout.parse(layout) if layout else None, fixed,
+            Layout.parse(layout) if layout else None, fixed, line.number_after("gradient-of", "%"),
         )  # fmt: skip
         return number
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from oflow import checkpoint, compiler
 from oflow.backends import Memory, evaluate
+from oflow.boxings import Boxing, boxings
 from oflow.errors import PlanError, ProgramFailed, ShapeError
 from oflow.frontend.capture import Captured, Spec, capture, split_batch, time_sbp
 from oflow.frontend.init import initial_value
@@ -29,6 +30,8 @@ def compile(
     optimizer: Any = None,
     micro_batches: int = 1,
     schedule: str | Schedule = "1f1b",
+    layout: str | None = None,
+    strict: bool = False,
     executor: str | None = None,
     kernels: str | None = None,
     blas: str = "numpy",
@@ -44,6 +47,9 @@ def compile(
 
     optimizer: None makes no backward pass; otherwise the first output is the loss, a float scalar.
     micro_batches: parts the batch (axis 0 of the first input) is cut into. schedule: "1f1b", "gpipe" or an of.Schedule.
+    layout: "auto" chooses where parameters without annotation, and inputs whose spec names no sbp, live: the layouts on their
+    placements' meshes that make the predicted step cheapest and fit the machine's memory (`Program.parameter_choices` says why).
+    strict: refuse to change a layout where nobody asked for it (`oflow.compiler.strict` says what counts as asked for).
     executor: "native" (the compiled loop; the default where numba is), "processes" (the same loop, a process a worker), "threads"
     (the same actors in Python) or "simulator" (real kernels in one thread in virtual time).
     workers: how many, or the streams (``cpu:0/compute``) of each; default one a device, at most the cores (threads: the cores).
@@ -72,10 +78,10 @@ def compile(
     values = dict(graph.values)
     for v in graph.inputs:
         values[v] = replace(values[v], time=time_sbp(values[v].type, specs, micro_batches))
-    given = compiler.options(machine, optimizer=optimizer, micro_batches=micro_batches, schedule=schedule)
+    given = compiler.options(machine, optimizer=optimizer, micro_batches=micro_batches, schedule=schedule, layout=layout, strict=strict)
     passes = compiler.compile_graph(replace(graph, values=values), given)
     shared = state.state if state is not None else State(seed)
-    return Program(captured, specs, passes, shared, options, origin=state)
+    return Program(captured, specs, passes, shared, options, given, origin=state)
 
 
 class Program:
@@ -83,12 +89,14 @@ class Program:
 
     def __init__(
         self, captured: Captured, specs: tuple[Spec, ...], passes: dict[str, Graph | Plan], state: State, options: RunOptions,
-        origin: Program | None = None,
+        given: compiler.Options, origin: Program | None = None,
     ) -> None:  # fmt: skip
         self.captured = captured
         self.specs = specs
         self.passes = passes
         """What every pass made, by name, in order."""
+        self.given = given
+        """What the passes were told."""
         self.state = state
         self.origin = origin
         """The program whose state this one shares: its layouts are the parameters' homes."""
@@ -321,6 +329,19 @@ class Program:
             raise PlanError("there is no recording; compile with record=True and run a step first")
         self.quiesce()
         return self._run.session.trace()
+
+    def parameter_choices(self) -> list[compiler.ParameterChoice]:
+        """What layout="auto" chose for each parameter and what came second: layouts, bytes a device, seconds of the step."""
+        before, after = self.passes["micro_batches"], self.passes["infer_sbp"]
+        assert isinstance(before, Graph) and isinstance(after, Graph)
+        return compiler.parameter_choices(before, after, self.given)
+
+    def boxings(self) -> tuple[Boxing, ...]:
+        """Every change of layout: what moves, its route, bytes and predicted seconds a step, the line that caused it, and whether
+        that was asked for. `of.view.boxings` prints them."""
+        before = self.passes["host"]
+        assert isinstance(before, Graph)
+        return boxings(self.graph, self.given.machine, before)
 
     def _evaluate(self, graph: Graph, *inputs: Any) -> Any:
         """The reference result with the state this program has now (or would start with)."""

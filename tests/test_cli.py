@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,9 @@ def test_help_shows_examples(command: str, capsys: pytest.CaptureFixture[str]) -
         (["check", "{plan}", "--nothing"], "no flag"),
         (["check", "{plan}", "=3"], "key=value"),
         (["explain", "{plan}", "--after", "chain"], "finished plan"),
+        (["explain", "{plan}", "boxings"], "no logical graph"),
+        (["explain", "{plan}", "cake"], "'cake'"),
+        (["explain", "{plan}", "boxings", "cake"], "'cake'"),
         (["view", "{plan}", "graph"], "no logical graph"),
         (["view", "{plan}", "cake"], "one of"),
         (["view", "{plan}", "-o", "x.png"], ".png"),
@@ -335,6 +339,73 @@ def test_explain_after_a_pass(program_file: Path, capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out)["after"] == "memory"
     assert main(["explain", str(program_file), "--after", "magic"]) == 2
     assert "infer_sbp" in capsys.readouterr().err
+
+
+SPLIT = '''
+import oflow as of
+
+
+def build(layout=None, strict=False):
+    cpu = of.placement("cpu", [0, 1], names=("tensor",))
+    up = of.nn.Linear(8, 16, bias=False)
+    if layout is None:
+        up.to_global(cpu, {"tensor": of.S(1)})
+
+    def loss(x):
+        return of.mean(of.exp(up(x)))
+
+    spec = of.spec((4, 8), "float32", cpu, None if layout else of.B)
+    return of.compile(loss, spec, optimizer=of.optim.SGD(lr=0.1), layout=layout, strict=strict)
+'''
+
+
+@pytest.fixture
+def split_file(tmp_path: Path) -> Path:
+    path = tmp_path / "split.py"
+    path.write_text(SPLIT)
+    return path
+
+
+def test_explain_lists_every_boxing(split_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(split_file)]) == 0
+    whole = capsys.readouterr().out
+    assert main(["explain", str(split_file), "boxings"]) == 0
+    out = capsys.readouterr().out
+    assert out in whole and whole.startswith("plan: ") and "deadlock-free" in whole and "deadlock-free" not in out
+    assert re.search(r"^boxings: \d+, [\d,]+ bytes over all links and \S+ us a step; not asked for: \d", out)
+    assert re.search(r"matmul f32\[4, 16\] +P -> B @cpu:0-1 \(tensor=2\) +not asked for: exp at split\.py:12\n", out)
+    assert re.search(r"\nlayouts: \S+ s of work and boxings a step, exact \(", out)
+
+
+def test_explain_as_json(split_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(split_file), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert main(["explain", str(split_file), "boxings", "--json"]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert {**facts, **alone} == facts and facts["proof"]["deadlock_free"] and "plan" not in alone
+    plan = Plan.from_json(json.dumps(facts["plan"]))
+    received = sum(nbytes * actor.acts for actor in plan.actors for _, nbytes in actor.cost.received)
+    assert sum(one["nbytes"] for one in facts["boxings"]) == received
+    (unasked,) = [one for one in facts["boxings"] if one["why"] == "reader" and one["value"] == "matmul" and one["phase"] == "F"]
+    assert (unasked["line"], unasked["reader"], unasked["asked"]) == ("split.py:12", "exp", False)
+    assert (unasked["from"], unasked["to"]) == ("P@cpu:0-1 (tensor=2)", "B@cpu:0-1 (tensor=2)")
+    assert sum(step["nbytes"] for step in unasked["route"]) * unasked["count"] == unasked["nbytes"]
+    assert facts["assignment"]["seconds"] >= facts["assignment"]["bound"] > 0 and facts["parameters"] == []
+
+
+def test_explain_says_why_automatic_layouts_are_what_they_are(split_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(split_file), "boxings", "layout=auto"]) == 0
+    assert re.search(r"\n  weight: \S+, [\d,]+ bytes a device, step \S+ s; second ", capsys.readouterr().out)
+    assert main(["explain", str(split_file), "boxings", "layout=auto", "--json"]) == 0
+    (choice,) = json.loads(capsys.readouterr().out)["parameters"]
+    assert choice["names"] == ["weight"] and choice["second"]["seconds"] >= choice["seconds"] > 0
+
+
+def test_explain_of_what_strict_refuses(split_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(split_file), "strict=true"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: split.py:12: strict=True")
+    assert 'write t.to_global(of.placement("cpu", [0, 1], names=("tensor",))' in error
 
 
 def test_view_and_diff_of_a_program(program_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

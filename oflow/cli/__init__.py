@@ -22,8 +22,9 @@ Command = Callable[[Namespace, list[str], Options], None]
 
 COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
     "explain": (
-        explain, "print the plan and its proof, or the graph or plan after a pass",
-        ("oflow explain examples/digits.py layout=tensor", "oflow explain examples/digits.py --after infer_sbp"),
+        explain, "print the plan, every change of layout (or only these: boxings) and the proof, or the graph or plan after a pass",
+        ("oflow explain examples/digits.py layout=tensor", "oflow explain examples/digits.py boxings layout=tensor",
+         "oflow explain examples/digits.py --after infer_sbp"),
     ),
     "check": (
         check, "prove a plan: deadlock-free, bytes of every device, steady period; exit code 1 where it is refused",

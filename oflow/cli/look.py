@@ -14,6 +14,7 @@ from oflow.actors import simulate as run_simulator
 from oflow.check import Proof
 from oflow.check import check as prove
 from oflow.cli.files import Given, Options, UsageError, opened
+from oflow.cli.layouts import layout_facts, layouts_text
 from oflow.cli.machine import machine_of
 from oflow.cli.train import Measured, measured_step
 from oflow.errors import PlanError
@@ -36,19 +37,36 @@ def proof_facts(proof: Proof) -> dict[str, Any]:
 
 
 def explain(args: Namespace, words: list[str], options: Options) -> None:
-    """Print the graph or plan after a pass, or the plan and its proof."""
-    _no_words("explain", words)
+    """Print the graph or plan after a pass, or the plan, its boxings and its proof; the word ``boxings`` leaves out the plan."""
+    alone = words[:1] == ["boxings"]
+    _no_words("explain", words[alone:])
     with opened(args.file, options) as given:
+        if alone:
+            _explain_layouts(given, args.json)
+            return
         if args.after is None:
-            proof = prove(given.plan)
-            facts = {"plan": json.loads(given.plan.to_json()), "proof": proof_facts(proof)}
-            grid = view.text(given.schedule) + "\n" if given.schedule else ""
-            print(json.dumps(facts) if args.json else f"{grid}{view.text(given.plan)}\n{proof}")
+            _explain_all(given, args.json)
             return
         thing = _after(given, args.after)
         kind = "graph" if isinstance(thing, Graph) else "plan"
         content = json.loads(thing.to_json()) if isinstance(thing, Plan) else view.text(thing)
         print(json.dumps({"after": args.after, kind: content}) if args.json else view.text(thing), end="\n" if args.json else "")
+
+
+def _explain_all(given: Given, as_json: bool) -> None:
+    proof = prove(given.plan)
+    if as_json:
+        print(json.dumps({"plan": json.loads(given.plan.to_json()), **layout_facts(given), "proof": proof_facts(proof)}))
+        return
+    grid = view.text(given.schedule) + "\n" if given.schedule else ""
+    layouts = f"{layouts_text(given)}\n" if given.graph is not None else ""
+    print(f"{grid}{view.text(given.plan)}\n{layouts}{proof}")
+
+
+def _explain_layouts(given: Given, as_json: bool) -> None:
+    if given.graph is None:
+        raise UsageError(f"{given.path} has no logical graph, so nobody knows why its plan moves what it moves; give the .py file")
+    print(json.dumps(layout_facts(given)) if as_json else layouts_text(given), end="\n" if as_json else "")
 
 
 def _after(given: Given, name: str) -> Graph | Plan:

@@ -11,11 +11,12 @@ from typing import Any
 
 from oflow.compiler.boxing_costs import Boxings, extremes
 from oflow.compiler.place import target_layout
+from oflow.compiler.reasons import named, refusals
 from oflow.errors import SbpError
 from oflow.graph import Graph, Node, time_type
 from oflow.ops import REGISTRY
 from oflow.ops.op import Shards
-from oflow.sbp import B, Box, Layout, S
+from oflow.sbp import B, Box, Layout, S, Sbp, Signature
 from oflow.types import TensorType
 
 Types = tuple[TensorType, ...]
@@ -123,7 +124,7 @@ class Choices:
             if not mixed and self._allowed(node, wants, outs) and not self._torn_batch(node, wants):
                 found.append(_Choice(wants, outs, self._compute_seconds(node, ins, made, wants, outs)))
         if not found:
-            raise SbpError(self._no_choice(node, ins, made), line=node.line)
+            raise SbpError(self._no_choice(node, ins), line=self._blamed(node))
         return found
 
     def _home_of_state(self, node: Node, result: int, operand: int) -> Layout | None:
@@ -139,14 +140,41 @@ class Choices:
                 return False
         return True
 
-    def _no_choice(self, node: Node, ins: Types, made: Types) -> str:
-        mesh = node.placement.mesh if node.placement else (1,)
-        ways = REGISTRY[node.op].mesh_signatures(ins, time_attrs(self.graph, node), mesh)
+    def _no_choice(self, node: Node, ins: Types) -> str:
+        """Each signature, and why it cannot be taken."""
+        assert node.placement is not None
+        ways = REGISTRY[node.op].mesh_signatures(ins, time_attrs(self.graph, node), node.placement.mesh)
+        states = [(k, i, self._home_of_state(node, k, i)) for k, i in REGISTRY[node.op].inplace.items()]
+        names = {k: self.graph.values[self.homes.get(node.outs[k], node.ins[i])].name for k, i, _ in states}
+        wanted = ", ".join(f"{names[k]} in its home {home.sbp_text}" for k, _, home in states if home)
+        remedies = []
+        for k, i, _ in states:
+            kept = [Layout(node.placement, _along(way, "outs", k)) for way in ways if _along(way, "outs", k) == _along(way, "ins", i)]
+            remedies.append(f"Annotate {names[k]} with {' or '.join(dict.fromkeys(one.sbp_text for one in kept))}")
         return (
-            f"{node.op} of {', '.join(map(str, ins))} on {node.placement} rewrites state in place, and no signature keeps it in "
-            f"its home layout. It accepts {' · '.join(dict.fromkeys(str(w) for way in ways for w in way))}. "
-            "Annotate the state with one of these layouts"
+            f"{node.op} of {', '.join(map(str, ins))} on {node.placement}: no signature rewrites {wanted or 'its state in place'}. "
+            f"It has{refusals(ways, lambda way: self._why_not(node, way))}\n  {'. '.join(remedies)}"
         )
+
+    def _blamed(self, node: Node) -> str:
+        """The user's line: where the node has none, that of the first reader of what it reads."""
+        readers = (other for v in node.ins for other in self.graph.consumers().get(v, ()))
+        return next((one.line for one in (node, *readers) if ":" in one.line), node.line)
+
+    def _why_not(self, node: Node, way: tuple[Signature, ...]) -> str:
+        """The first reason against a way to run a node ("" where there is none)."""
+        for i, v in enumerate(node.ins):
+            lacking = {s.op for s in _along(way, "ins", i) if s.is_partial and s.op != "sum"} - self.extremes.get(v, NONE)
+            if lacking:
+                return f"nothing makes {named(self.graph, v)} P({lacking.pop()}), and no boxing does"
+        for k, i in REGISTRY[node.op].inplace.items():
+            have, made, home = _along(way, "ins", i), _along(way, "outs", k), self._home_of_state(node, k, i)
+            name = self.graph.values[self.homes.get(node.outs[k], node.ins[i])].name
+            if have != made:
+                return f"it reads {name} and writes it in another layout, so not in place"
+            if home is not None and home.sbp != made:
+                return f"{name} would have to live there, its home is {home.sbp_text}"
+        return "devices would hold parts of micro-batches that cannot be joined in time, or candidates of a maximum and of a minimum"
 
     def _torn_batch(self, node: Node, wants: Layouts) -> bool:
         """Micro-batches that are split over devices along the batch cannot be joined in time device by device."""
@@ -160,6 +188,11 @@ class Choices:
         results = tuple(TensorType(w.shard_shape(t.shape, 0), t.dtype) for t, w in zip(made, outs, strict=True))
         cost = REGISTRY[node.op].estimate(local, results, time_attrs(self.graph, node))
         return node.rate * self.boxings.machine.seconds(replace(cost, calls=0), node.placement.devices[0])
+
+
+def _along(way: tuple[Signature, ...], side: str, index: int) -> tuple[Sbp, ...]:
+    """The Sbp of one operand ("ins") or result ("outs") on every mesh axis."""
+    return tuple(getattr(signature, side)[index] for signature in way)
 
 
 def time_attrs(graph: Graph, node: Node) -> dict[str, Any]:

@@ -4,10 +4,12 @@
     timeline  SVG of a trace, simulated or measured   perfetto   the same as Chrome trace JSON
     memory    SVG of the arenas                       html       all of it on one page
     bubbles   idle share of each device               repr_svg   what a notebook shows
+    boxings   every change of layout: bytes, seconds, route, cause
 """
 
 from __future__ import annotations
 
+from oflow.view.boxings import boxings
 from oflow.view.dot import dot
 from oflow.view.html import html
 from oflow.view.memory import memory
@@ -16,4 +18,4 @@ from oflow.view.picture import repr_svg, svg
 from oflow.view.text import schedule, text
 from oflow.view.timeline import bubbles, timeline
 
-__all__ = ["bubbles", "dot", "html", "memory", "perfetto", "repr_svg", "schedule", "svg", "text", "timeline"]
+__all__ = ["boxings", "bubbles", "dot", "html", "memory", "perfetto", "repr_svg", "schedule", "svg", "text", "timeline"]

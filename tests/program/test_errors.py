@@ -13,6 +13,7 @@ import oflow as of
 from tests.program.nets import FOUR, LEFT, ONE, RIGHT, batches, classifier
 
 F64 = "float64"
+NAMED = of.placement("cpu", [[0, 1], [2, 3]], names=("data", "tensor"))
 
 
 def here(offset: int = 0) -> str:
@@ -70,7 +71,8 @@ def test_an_sbp_that_does_not_fit_the_tensor() -> None:
     def f(a):
         return a.to_global(FOUR, of.S(3))
 
-    refused(of.SbpError, line, "S(3)", "(4, 5)")(lambda: of.compile(f, of.spec((4, 5), F64, FOUR, of.B)))
+    words = "S(3)", "(4, 5)", "it may be B, S(0) (of 4), S(1) (of 5) or P"
+    refused(of.SbpError, line, *words)(lambda: of.compile(f, of.spec((4, 5), F64, FOUR, of.B)))
 
 
 def test_operands_on_different_devices() -> None:
@@ -80,10 +82,153 @@ def test_operands_on_different_devices() -> None:
         return a + b
 
     call = lambda: of.compile(f, of.spec((4,), F64, LEFT, of.B), of.spec((4,), F64, RIGHT, of.B))  # noqa: E731
-    refused(of.PlacementError, line, "add", "cpu:0-1", "cpu:2-3", "to_global", "of.stage")(call)
+    words = (
+        "add runs on one placement, and its operands are on 2. It could run",
+        'on cpu:0-1: input1 is on cpu:2-3; move it with t.to_global(of.placement("cpu", [0, 1]), sbp)',
+        'on cpu:2-3: input0 is on cpu:0-1; move it with t.to_global(of.placement("cpu", [2, 3]), sbp)',
+        "or in a pipeline stage: with of.stage(i)",
+    )
+    refused(of.PlacementError, line, *words)(call)
+
+
+def test_a_parameter_on_other_devices_than_what_it_works_on() -> None:
+    layer = of.nn.Linear(3, 4)
+    layer.to_global(RIGHT, of.B)
+    line = here(3)
+
+    def f(x):
+        return layer(x)
+
+    words = "matmul runs on one placement", "on cpu:0-1: parameter weight is on cpu:2-3", "on cpu:2-3: input0 is on cpu:0-1"
+    refused(of.PlacementError, line, *words)(lambda: of.compile(f, of.spec((2, 3), "float32", LEFT, of.B)))
+
+
+def test_stages_without_a_placement() -> None:
+    layer = of.nn.Linear(3, 4)
+    layer.to_global(RIGHT, of.B)
+    line = here(6)
+
+    def f(x):
+        with of.stage(0):
+            h = layer(x)
+        with of.stage(1):
+            return of.relu(h)
+
+    words = "stage 1 has no placement (stage 0 is on cpu:2-3 by weight)", "annotate a parameter in it or use t.to_global in it"
+    refused(of.PlacementError, line, *words)(lambda: of.compile(f, of.spec((2, 3), "float32", LEFT, of.B)))
+    line = here(4)
+
+    def g(x):
+        for i in range(3):
+            with of.stage(i): x = of.relu(x)  # noqa: E701
+        return x
+
+    words = "first input's 2 devices cannot be dealt out evenly to 3 stages", "a placement of 3, 6, ... devices"
+    refused(of.PlacementError, line, *words)(lambda: of.compile(g, of.spec((2, 3), "float32", LEFT, of.B)))
+
+
+# ---------------------------------------------------------------- every signature, and why it does not fit
+
+rowwise = of.op(
+    "test_rowwise_update", rule="i! j, i! j -> i! j", inplace={0: 0}, example=lambda: [of.Example((np.ones((2, 3)), np.ones((2, 3))))]
+)
+"""Rewrites a weight by whole columns."""
+
+
+@rowwise.kernel
+def _(out: np.ndarray, w: np.ndarray, g: np.ndarray) -> None:
+    out -= g
+
+
+class ByColumns:
+    """An optimizer whose update cannot be split along axis 0."""
+
+    lr, clip_norm = 0.1, None
+
+    def update(self, w, g, **_):
+        return {"": rowwise(w, g)}
+
+
+@pytest.mark.parametrize(
+    ("where", "sbp", "words"),
+    [
+        (LEFT, of.S(0), ("no signature rewrites weight in its home S(0). It has",
+                         "B,B -> B · S(1),S(1) -> S(1): weight would have to live there, its home is S(0)",
+                         "Annotate weight with B or S(1)")),
+        (NAMED, {"tensor": of.S(0)}, ("on cpu:0-3 (data=2,tensor=2)", "weight in its home data=B, tensor=S(0). It has",
+                                      "(S(1),B),(S(1),B) -> (S(1),B)", "Annotate weight with data=B, tensor=B or data=B, tensor=S(1)")),
+    ],
+    ids=["one axis", "two named axes"],
+)  # fmt: skip
+def test_state_that_cannot_be_rewritten_where_it_lives(where: of.Placement, sbp: object, words: tuple[str, ...]) -> None:
+    layer = of.nn.Linear(3, 4, bias=False)
+    layer.to_global(where, sbp)
+    line = here(3)
+
+    def f(x):
+        return of.mean(layer(x))
+
+    refused(of.SbpError, line, "test_rowwise_update of f32[4, 3], f32[4, 3]", *words)(
+        lambda: of.compile(f, of.spec((2, 3), "float32", where, {}), optimizer=ByColumns())
+    )
+    layer.to_global(where, {1 if where is NAMED else 0: of.S(1)})  # the remedy is one
+    assert of.compile(f, of.spec((2, 3), "float32", where, {}), optimizer=ByColumns()).plan.check().deadlock_free
+
+
+def test_a_parameter_annotated_with_a_partial() -> None:
+    layer = of.nn.Linear(3, 4)
+    words = "kept state is stored whole", "not P@cpu:0-3", "could not rewrite it alone", "it takes B, S(0) (of 4), S(1) (of 3)"
+    refused(of.SbpError, here(), *words)(lambda: layer.weight.to_global(FOUR, of.P))
+    refused(of.SbpError, here(), "kept state of weight", "S(1) (of 3)")(lambda: layer.to_global(FOUR, of.P("max")))
+
+
+def test_micro_batches_that_cannot_be_joined() -> None:
+    line = here(3)
+
+    def f(a):
+        return of.cumsum(a.T, axis=1)
+
+    words = (
+        "cumsum of f64[3, 6] cannot be cut into 2 micro-batches",
+        f"needs the result of transpose at {line} as B on the micro-batch axis, where it is S(1). It has",
+        f"S(0) -> S(0): the result of transpose at {line} would have to be S(0), it is S(1)",
+        f"P -> P: the result of transpose at {line} would have to be P, it is S(1)",
+        "Keep the batch on axis 0 up to here, or use micro_batches=1",
+    )
+    refused(of.SbpError, line, *words)(lambda: of.compile(f, of.spec((6, 3), F64), micro_batches=2))
+    line = here(3)
+
+    def g(a):
+        return a.T
+
+    words = f"the result of transpose at {line} leaves the step whole, and it is S(1)", "Keep the batch on axis 0"
+    refused(of.SbpError, line, *words)(lambda: of.compile(g, of.spec((6, 3), F64), micro_batches=2))
+
+
+def test_a_barrier_over_micro_batches() -> None:
+    line = here(4)
+
+    def f(a):
+        total = of.sum(a, axis=0)
+        return a - total
+
+    words = "sub works micro-batch by micro-batch and needs the result of sum at test_errors.py:", "all 2 of them", "schedule='gpipe'"
+    refused(of.SbpError, line, *words)(lambda: of.compile(f, of.spec((6, 3), F64), micro_batches=2))
+    assert of.compile(f, of.spec((6, 3), F64), micro_batches=2, schedule="gpipe").plan.check().deadlock_free  # the remedy is one
+
+
+def test_options_that_are_not_there() -> None:
+    refused(of.PlanError, here(), "layout='best' is not known", "layout='auto'")(lambda: of.compile(of.relu, of.spec((4,)), layout="best"))
+    refused(of.ShapeError, here(), "a number >= 1, got 0")(lambda: of.compile(of.relu, of.spec((4,)), micro_batches=0))
 
 
 def test_a_placement_that_cannot_be() -> None:
+    refused(of.PlacementError, here(), "1 to 4 axes, got 5")(lambda: of.placement("cpu", [[[[[0, 1]]]]]))
+    refused(of.PlacementError, here(), "needs 2 names, got 1: data")(lambda: of.placement("cpu", [[0, 1]], names=("data",)))
+    refused(of.PlacementError, here(), "different names, got 'a' twice")(lambda: of.placement("cpu", [[0, 1]], names=("a", "a")))
+    refused(of.SbpError, here(), "no mesh axis 'model'", "'data' of 2, 'tensor' of 2")(lambda: of.spec((4,), F64, NAMED, {"model": of.B}))
+    refused(of.SbpError, here(), "a mean is P", "of.mean")(lambda: of.P("mean"))
+    refused(of.SbpError, here(), "count axes from 0")(lambda: of.S(-1))
     for ranks, word in [([0, 0], "distinct"), ([[0, 1], [2]], "equal lengths"), ([-1], "distinct numbers >= 0")]:
         refused(of.PlacementError, here(), word)(lambda ranks=ranks: of.placement("cpu", ranks))
     refused(of.PlacementError, here(), "unknown device kind 'tpu'", "'cuda'")(lambda: of.placement("tpu", [0]))
