@@ -109,6 +109,34 @@ def sections(results: dict[str, Any]) -> Iterator[str]:
     if "compile_time" in rows:
         yield "## Compile time, seconds\n"
         yield simple(["", "seconds", ""], rows["compile_time"], "name", "seconds", "remark")
+    if "sbp" in rows:
+        yield "## Inference of an operator's signatures, nothing remembered, eight devices\n"
+        yield inference(rows["sbp"])
+        yield "## Bytes of changing a layout, over all links\n"
+        yield boxings(results["sbp"]["boxing"])
+
+
+def inference(rows: Sequence[Row]) -> str:
+    """CPU time by operator and mesh, and DTensor's over it."""
+    meshes = list(dict.fromkeys(_text(row["mesh"]) for row in rows))
+    found = {(row["operator"], _text(row["mesh"])): row for row in rows}
+    made = []
+    for name in dict.fromkeys(row["operator"] for row in rows):
+        some = [found[name, mesh] for mesh in meshes]
+        ratios = [f"{seconds_text(row['torch'])} x{row['torch'] / row['oflow']:.1f}" if row["torch"] else row["remark"] for row in some]
+        made.append([name, some[-1]["signatures"], *(cell for row, ratio in zip(some, ratios, strict=True)
+                                                     for cell in (seconds_text(row["oflow"]), ratio))])  # fmt: skip
+    return markdown(["", f"signatures on {meshes[-1]}", *(cell for mesh in meshes for cell in (f"oflow, {mesh}", "DTensor"))], made)
+
+
+def boxings(rows: Sequence[Row]) -> str:
+    made = [
+        [_text(row["mesh"]), row["pairs"], planner, *(row[planner][key] for key in ("changed", "oflow", "peer")),
+         f"x{row[planner]['ratio']:.2f}", row[planner]["less"], row[planner]["more"]]
+        for row in rows for planner in ("default", "least") if planner in row
+    ]  # fmt: skip
+    head = ["mesh", "pairs of layouts", "DTensor's planner", "pairs it changes", "oflow", "DTensor", "", "oflow less", "oflow more"]
+    return markdown(head, made)
 
 
 def main(words: Sequence[str]) -> int:

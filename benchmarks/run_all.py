@@ -28,6 +28,7 @@ RUNS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "compile_time": ((), ("--jax", "no")),
     "cold_start": ((), ("--rounds", "1")),
     "busy": ((), ("--rounds", "2", "--seconds", "0.1")),
+    "sbp": ((), ("--rounds", "3")),
 }
 """By benchmark: words of a full run and of a quick one."""
 

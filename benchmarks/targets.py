@@ -156,9 +156,28 @@ def _busy(results: Results) -> Iterator[Line]:
         yield Line(f"{case}, two foreign processes: slower by", "no more than torch eager", text, reached, quiet)
 
 
+def _sbp(results: Results) -> Iterator[Line]:
+    found = results["sbp"]
+    axes = {len(row["mesh"]): row["mesh"] for row in found["registry"]}
+    slowest = max((row for row in found["registry"] if len(row["mesh"]) == max(axes)), key=lambda row: row["oflow"])
+    what = f"all signatures of an operator on {max(axes)} mesh axes, cold"
+    text = f"{seconds_text(slowest['oflow'])} ({slowest['operator']}, the slowest of {len(found['registry']) // len(axes)})"
+    yield Line(what, "under 1 ms for every operator", text, slowest["oflow"] < 1e-3)
+    if found["means"]:
+        text = ", ".join(f"{mean:.1f} on {mesh}" for mesh, mean in found["means"].items())  # type: ignore[attr-defined]
+        yield Line("the same beside DTensor's propagation, times faster", "at least 1", text, min(found["means"].values()) >= 1)  # type: ignore[attr-defined]
+    moves = [(row, row[kind]) for row in found["boxing"] for kind in ("default", "least") if kind in row]
+    if moves:
+        text = ", ".join(f"{one['ratio']:.2f} {'x'.join(map(str, row['mesh']))} {kind}" for row in found["boxing"]
+                         for kind in ("default", "least") if (one := row.get(kind)))  # fmt: skip
+        reached = all(one["more"] == 0 for _, one in moves)
+        yield Line("bytes of all changes of layout, DTensor's over oflow's", "no pair with more bytes", text, reached)
+
+
 PARTS: dict[str, Sequence[Callable[[Results], Iterator[Line]]]] = {
     "train_step": (_steps, _layouts), "kernels": (_kernels,), "overhead": (_overhead,), "pipeline": (_pipeline,), "memory": (_memory,),
     "compile_time": (_compile,), "cold_start": (_cold,), "busy": (_busy,),
+    "sbp": (_sbp,),
 }  # fmt: skip
 
 

@@ -32,6 +32,16 @@ def chain(plan: Plan, options: Options) -> Plan:
     )
 
 
+def joins_before(plan: Plan) -> list[int]:
+    """How many joins over all micro-batches (out ports every > 1) lie before each template."""
+    depths: list[int] = []
+    for number, actor in enumerate(plan.actor_templates):
+        sources = [plan.writers[p.register] for p in actor.ports if p.direction == "in" and p.register in plan.writers]
+        before = [(maker, out.every > 1) for maker, out in sources if out.mode != "keep" and maker < number]
+        depths.append(max((depths[maker] + joins for maker, joins in before), default=0))
+    return depths
+
+
 # ---------------------------------------------------------------- which actors belong together
 
 
@@ -54,13 +64,14 @@ def _groups(plan: Plan) -> list[list[int]]:
     groups: list[_Group] = []
     of: dict[int, _Group] = {}
     readers: dict[int, list[_Group]] = {}
+    depths = joins_before(plan)
     open_groups: dict[tuple[object, ...], _Group] = {}
     for number, actor in enumerate(plan.actor_templates):
         sources = [of[made_by[p.register]] for p in actor.ports if p.direction == "in" and p.register in made_by]
         earlier = [g for p in actor.ports if p.mode == "keep" for g in readers.get(p.register, ())]
         # what joins several acts is whole only after the last of them
         earlier += [of[made_by[p.register]] for p in actor.ports if p.direction == "in" and p.register in joins]
-        key = (actor.group, actor.stream, actor.stage, actor.phase, actor.acts)
+        key = (actor.group, actor.stream, actor.stage, actor.phase, actor.acts, _waits(plan, actor, number, depths))
         alone = any(p.peers for p in actor.ports) or not actor.calls
         group = open_groups.get(key)
         if group is None or group.closed or alone or not _may_join(group, sources, earlier):
@@ -76,6 +87,14 @@ def _groups(plan: Plan) -> list[list[int]]:
         group.closed = group.closed or number in cut
     # popcount of the ancestors is a topological order: a chain's ancestors contain all of theirs
     return [g.members for g in sorted(groups, key=lambda g: (g.before.bit_count(), g.members[0]))]
+
+
+def _waits(plan: Plan, actor: ActorTemplate, number: int, depths: list[int]) -> int:
+    """For how many joins over micro-batches work of once a step waits: what every micro-batch reads must not wait with it.
+
+    0 for the rest: work of each micro-batch, and updates, which come last.
+    """
+    return depths[number] if actor.acts < plan.micro_batches and actor.phase != "update" else 0
 
 
 def _may_join(group: _Group, sources: list[_Group], earlier: list[_Group]) -> bool:

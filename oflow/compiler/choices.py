@@ -92,8 +92,15 @@ class Choices:
         key = (target, tuple(have), self.boxings.kind_of[v], self.boxings.kind_of[out], self.home(out))
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = self._ways(node, [_Choice((h,), (target or h,), 0.0) for h in have])
+            found = self._known[key] = self._ways(node, [_Choice((h,), (target or h,), self._asked_seconds(v, h, target)) for h in have])
         return found
+
+    def _asked_seconds(self, value: int, have: Layout, target: Layout | None) -> float:
+        """Seconds per step of a boxing that was asked for."""
+        if target is None or have == target:
+            return 0.0
+        kind = self.boxings.kinds[self.boxings.kind_of[value]]
+        return kind.rate * self.boxings.planner.route(have, target, kind.type.shape, kind.type.itemsize).cost
 
     def home(self, value: int) -> int:
         """The layout that the new value of a state has to be in."""

@@ -129,6 +129,7 @@ class _TimeAxis:
             self.joined.add(made.outs[0])
         else:
             made = self.builder.node("boxing", (value,), (kind,), **facts)
+            self.joined.update(made.outs if value in self.joined else ())
         self.builder.update_value(made.outs[0], gradient_of=self.graph.values[value].gradient_of)
         self.times[made.outs[0]] = want
         return made.outs[0]

@@ -11,6 +11,7 @@ import itertools
 from collections import deque
 from dataclasses import dataclass, replace
 
+from oflow.compiler.chain import joins_before
 from oflow.compiler.options import Options
 from oflow.compiler.schedules import named_schedule
 from oflow.plan import Action, ActorTemplate, Plan, PortTemplate, Schedule
@@ -23,7 +24,7 @@ def schedule(plan: Plan, options: Options) -> Plan:
     stages = 1 + max((a.stage for a in acting), default=0)
     rows = named_schedule(options.schedule, stages, plan.micro_batches)
     uses = _uses(plan)
-    depth = {id(a): d for a, d in zip(plan.actor_templates, _depths(plan), strict=True)}
+    depth = {id(a): d for a, d in zip(plan.actor_templates, joins_before(plan), strict=True)}
     registers = tuple(
         replace(template, slots=_slots(plan, rows, uses.get(row, []), template.initial, depth))
         for row, template in enumerate(plan.register_templates)
@@ -72,7 +73,7 @@ def _priority(actor: ActorTemplate) -> int:
 
 def _orders(plan: Plan, rows: Schedule) -> dict[str, tuple[int, ...]]:
     """The order of each compute stream whose stages all stand in one row of the schedule."""
-    depths = _depths(plan)
+    depths = joins_before(plan)
     known: dict[tuple[int, ...], tuple[int, ...] | None] = {}  # ranks that run the same templates have the same order
     orders = {}
     for stream, actors in plan.streams.items():
@@ -123,13 +124,3 @@ def _stream_order(plan: Plan, row: tuple[Action, ...], numbers: tuple[int, ...],
                 order += mine.get((depth, action.stage), ())
     emit_once(max(depths, default=0))
     return tuple(order + updates)
-
-
-def _depths(plan: Plan) -> list[int]:
-    """How many joins over all micro-batches (out ports every > 1) lie before each template."""
-    depths: list[int] = []
-    for number, actor in enumerate(plan.actor_templates):
-        sources = [plan.writers[p.register] for p in actor.ports if p.direction == "in" and p.register in plan.writers]
-        before = [(maker, out.every > 1) for maker, out in sources if out.mode != "keep" and maker < number]
-        depths.append(max((depths[maker] + joins for maker, joins in before), default=0))
-    return depths

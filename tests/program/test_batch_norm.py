@@ -112,7 +112,7 @@ def test_a_pipeline_with_batch_norm_in_the_first_stage():
 
 
 def test_other_schedules_cannot_wait():
-    with pytest.raises(of.SbpError, match=r"all 4 micro-batches.*gpipe") as caught:
+    with pytest.raises(of.SbpError, match=r"complete only after all 4 of them.*gpipe") as caught:
         program(Net(), ONE, of.B, micro_batches=4, schedule="1f1b")
     assert "test_batch_norm.py" in str(caught.value)
 

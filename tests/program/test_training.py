@@ -160,7 +160,7 @@ def test_statistics_of_the_batch_wait_for_all_micro_batches_under_gpipe(micro_ba
 
 
 def test_statistics_of_the_batch_are_refused_under_1f1b() -> None:
-    message = r"test_training\.py:\d+: sub needs .* complete only after all 4 micro-batches.*use schedule='gpipe'"
+    message = r"test_training\.py:\d+: sub works .* complete only after all 4 of them.*Use schedule='gpipe'"
     with pytest.raises(of.SbpError, match=message):
         centred(micro_batches=4)
 

@@ -194,3 +194,19 @@ def test_gathers_and_spreads_over_nodes_cross_once() -> None:
         crossing = [step for step in way.steps if spans_nodes(step)]
         assert len(crossing) == 1 and crossing[0].nbytes(BIG, 4) < 2 * nbytes
         assert way.cost < 0.5 * TWO_LEVELS.boxing(Step(src, dst).traffic(BIG, 4))
+
+
+# ---------------------------------------------------------------- programs
+
+MIXED = [
+    ((of.P, of.P("max")), (of.S(0), of.B)), ((of.P("max"), of.P), (of.P, of.P("min"))), ((of.B, of.S(0)), (of.P, of.P("max"))),
+    ((of.P("min"), of.S(1)), (of.P, of.P)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("given,wanted", MIXED, ids=str)
+def test_programs_take_and_make_partials_that_mix_operations(given: tuple[of.sbp.Sbp, ...], wanted: tuple[of.sbp.Sbp, ...]) -> None:
+    where, x = mesh(2, 2), np.random.default_rng(4).integers(-9, 10, (7, 5)).astype("float32")
+    for executor in ("simulator", None):
+        program = of.compile(lambda x: x.to_global(where, wanted), of.spec((7, 5), "float32", where, given), executor=executor)
+        assert (program(x) == x).all()
