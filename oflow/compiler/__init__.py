@@ -104,15 +104,19 @@ def _run(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
         made = _passes(captured, given)
         check(_plan(made))
         return made
-    fitted = [_fitted(captured, replace(given, hidden=hidden)) for hidden in HIDDEN]
+    fitted: list[dict[str, Graph | Plan]] = []
+    for hidden in HIDDEN:
+        trial = replace(given, hidden=hidden)
+        graphs = _graph_passes(captured, trial)
+        if not any(graphs["infer_sbp"] == one["infer_sbp"] for one in fitted):
+            fitted.append(_fitted(captured, trial, _plan_passes(graphs, trial)))
     if all(_missing(_plan(one)) > 0 for one in fitted):
         check(_plan(fitted[0]))  # says what does not fit
     return min((one for one in fitted if _missing(_plan(one)) <= 0), key=lambda one: check(_plan(one)).period)
 
 
-def _fitted(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
+def _fitted(captured: Graph, given: Options, made: dict[str, Graph | Plan]) -> dict[str, Graph | Plan]:
     """Automatic layouts, looked for again until they fit in memory."""
-    made = _passes(captured, given)
     for _ in range(FITTINGS):
         missing = _missing(_plan(made))
         if missing <= 0:
@@ -135,16 +139,25 @@ def _missing(plan: Plan) -> int:
 
 
 def _passes(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
+    return _plan_passes(_graph_passes(captured, given), given)
+
+
+def _graph_passes(captured: Graph, given: Options) -> dict[str, Graph]:
     verify(captured)
-    made: dict[str, Graph | Plan] = {"capture": captured}
     graph = captured
+    made = {"capture": captured}
     for graph_pass in GRAPH_PASSES:
         graph = graph_pass(graph, given)
         verify(graph)
         made[graph_pass.__name__] = graph
-    plan = expand(graph, given)
+    return made
+
+
+def _plan_passes(graphs: dict[str, Graph], given: Options) -> dict[str, Graph | Plan]:
+    """All that was made, graphs first."""
+    plan = expand(graphs[GRAPH_PASSES[-1].__name__], given)
     plans.verify(plan)
-    made["expand"] = plan
+    made: dict[str, Graph | Plan] = {**graphs, "expand": plan}
     for plan_pass in PLAN_PASSES:
         plan = plan_pass(plan, given)
         plans.verify(plan)

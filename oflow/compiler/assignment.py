@@ -160,24 +160,6 @@ class Problem:
             wants = {*(wants[picks[v]] for v, wants in moving.readers), *moving.constants} - {made}
             yield moving, made, sorted(wants)
 
-    def following(self, given: Mapping[int, int]) -> list[int]:
-        """An assignment that takes for one variable after the other what is cheapest as far as its operands are made, looking no
-        further. `given` are the picks of those that come first."""
-        reads: list[list[tuple[Moving, tuple[int, ...]]]] = [[] for _ in self.seconds]
-        for moving in self.movings:
-            for v, wants in moving.readers:
-                reads[v].append((moving, wants))
-        found = dict(given)
-        for v, seconds in enumerate(self.seconds):
-            if v not in found:
-                costs = seconds.tolist()
-                for moving, wants in reads[v]:
-                    if moving.maker in found:
-                        row = self.moves.row(moving.kind, moving.made[found[moving.maker]])
-                        costs = [cost + moving.times * row[want] for cost, want in zip(costs, wants, strict=True)]
-                found[v] = costs.index(min(costs))
-        return [found[v] for v in range(len(self.seconds))]
-
     def weight(self, weights: Weights, picks: Sequence[int]) -> float:
         """What an assignment takes: its choices, and each boxing once."""
         total = float(sum(one[pick] for one, pick in zip(weights.choices, picks, strict=True)))

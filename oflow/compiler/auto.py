@@ -39,7 +39,8 @@ def best_layouts(graph: Graph, options: Options) -> Graph:
 def open_question(graph: Graph, options: Options) -> Question:
     """The inference problem of the graph in which homes without annotation are open."""
     given = (*graph.inputs, *(p.value for p in graph.parameters))
-    return Question(graph, options.machine, frozenset(v for v in given if not graph.values[v].fixed), options.strict)
+    free = frozenset(v for v in given if not graph.values[v].fixed)
+    return Question(graph, options.machine, free, options.strict, options.hidden, options.planner)
 
 
 def _best(question: Question, options: Options) -> Answer:

@@ -66,14 +66,17 @@ class Boxings:
     hidden: the share of the boxings of gradients that is taken to run beside the rest of the backward pass.
     """
 
-    def __init__(self, graph: Graph, machine: Machine, dear: frozenset[int] = frozenset(), hidden: float = 0.0) -> None:
+    def __init__(
+        self, graph: Graph, machine: Machine, dear: frozenset[int] = frozenset(), hidden: float = 0.0,
+        planner: Planner | None = None,
+    ) -> None:  # fmt: skip
         self.graph, self.machine, self.hidden = graph, machine, hidden
         self.numbers = Numbers()
         self.kinds: list[Kind] = []
         self.kind_of: dict[int, int] = {}
         """The kind of each value, a place in `kinds`."""
         self._rows: dict[tuple[int, int], _Row] = {}
-        self.planner = Planner(machine)
+        self.planner = planner or Planner(machine)
         known: dict[Kind, int] = {}
         backward = {v for node in graph.nodes if node.phase == "B" for v in node.outs}
         gradients = backward.intersection(v for node in graph.nodes if node.phase == "update" for v in node.ins)

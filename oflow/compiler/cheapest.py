@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from oflow.compiler.assignment import Domains, Problem
 from oflow.compiler.integer_program import COLUMNS, columns, solve
 from oflow.compiler.network import LARGEST, least
 
 SWEEPS = 8
+TRIED = 3
+"""First assignments that are improved, where there are several."""
+NEAR = 1 << 16
+"""Entries of the largest table in the search of a neighbourhood: many searches, so each has to be quick."""
 EQUAL = 1e-9
 """Relative difference of seconds that is none."""
 BOUNDED = 1 << 16
@@ -46,8 +51,9 @@ def cheapest(problem: Problem, starts: Sequence[Sequence[int]], largest_program:
         first.append(guess)
     first.sort(key=problem.cost)
     axes = tuple(range(problem.axes))
-    orders = [(start, axes) for start in first[1:] if len(starts) > 1] + [(first[0], axes), (first[0], axes[::-1])]
-    seconds, picks = min((improved(problem, *one) for one in orders), key=lambda one: one[0])
+    tried = first[: TRIED if len(starts) > 1 else 1]
+    ways = product(tried, dict.fromkeys((axes, axes[::-1])))
+    seconds, picks = min((improved(problem, *way) for way in ways), key=lambda one: one[0])
     method = "axis by axis"
     if bound < seconds * (1 - EQUAL) and columns(problem, everything) <= largest_program and (found := solve(problem)):
         method, bound = "integer program", max(bound, found[1])
@@ -75,10 +81,10 @@ def improved(problem: Problem, start: Sequence[int], axes: Sequence[int]) -> tup
 def _neighbourhoods(problem: Problem, picks: Sequence[int], axis: int) -> Iterator[Domains]:
     """All choices that differ from the present ones on this axis only; in two parts where they are too many to search at once."""
     domains = problem.along(picks, axis)
-    held = problem.held(domains)
+    held = problem.held(domains, largest=NEAR)
     yield _narrowed(domains, picks, held)
     if held:
-        yield _narrowed(domains, picks, problem.held(domains, frozenset(held)))
+        yield _narrowed(domains, picks, problem.held(domains, frozenset(held), NEAR))
 
 
 def _narrowed(domains: Domains, picks: Sequence[int], held: set[int]) -> Domains:

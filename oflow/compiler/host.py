@@ -18,7 +18,7 @@ from oflow.types import freeze
 
 def host(graph: Graph, options: Options) -> Graph:
     builder = Builder.without_nodes(graph)
-    planner = Planner(options.machine)
+    planner = options.planner
     readers = graph.consumers()
     builder.inputs = [_copy_in(builder, planner, v, readers.get(v, [])) for v in graph.inputs]
     builder.nodes += graph.nodes

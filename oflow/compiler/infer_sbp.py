@@ -21,5 +21,5 @@ def infer_sbp(graph: Graph, options: Options) -> Graph:
     """Raises SbpError where state cannot be rewritten where it lives."""
     if options.layout == "auto":
         return best_layouts(graph, options)
-    question = Question(graph, options.machine, strict=options.strict)
+    question = Question(graph, options.machine, strict=options.strict, planner=options.planner)
     return question.answered(question.best())

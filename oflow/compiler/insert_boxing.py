@@ -24,7 +24,7 @@ STREAM = "comm"
 
 def insert_boxing(graph: Graph, options: Options) -> Graph:
     builder = Builder.without_nodes(graph)
-    made = Made(builder, Planner(options.machine), Causes(graph))
+    made = Made(builder, options.planner, Causes(graph))
     same: dict[int, int] = {}
     for node in graph.nodes:
         node = replace(node, ins=tuple(same.get(v, v) for v in node.ins))

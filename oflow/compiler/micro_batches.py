@@ -47,6 +47,7 @@ class _TimeAxis:
         self.twins: dict[tuple[int, Sbp], int] = {}
         self.joined: set[int] = set()
         """Whole values that depend on all micro-batches of the step: rate-M readers of them wait for a barrier."""
+        self.constants = {p.value for p in graph.parameters if p.update is None}
         self.builder = Builder.without_nodes(graph)
         self.producers = graph.producers()
         self.chosen: dict[tuple[object, ...], Signature] = {}
@@ -75,6 +76,8 @@ class _TimeAxis:
         have = tuple(self.times[v] for v in node.ins)
         if op.lowering == "pull":
             return Signature(have, have)
+        if node.phase == "update":  # once a step, after all micro-batches, even where they have slices of a parameter each
+            return Signature((B,) * len(node.ins), (B,) * len(node.outs))
         types = tuple(self.graph.values[v].type for v in node.ins)
         key = (node.op, node.attrs, types, have)
         if key not in self.chosen:
@@ -128,10 +131,18 @@ class _TimeAxis:
             made = self.builder.node("accumulate", (value,), (kind,), **facts)
             self.joined.add(made.outs[0])
         else:
-            made = self.builder.node("boxing", (value,), (kind,), **facts)
+            made = self.builder.node("boxing", (self._taken_each_step(value, facts),), (kind,), **facts)
             self.joined.update(made.outs if value in self.joined else ())
         self.builder.update_value(made.outs[0], gradient_of=self.graph.values[value].gradient_of)
         self.times[made.outs[0]] = want
+        return made.outs[0]
+
+    def _taken_each_step(self, value: int, facts: dict[str, Any]) -> int:
+        """The value, or a copy of a constant: its slot is taken once a run, and nothing would count the slices."""
+        if value not in self.constants:
+            return value
+        made = self.builder.node("accumulate", (value,), (self.graph.values[value].type,), **{**facts, "rate": 1})
+        self.times[made.outs[0]] = B
         return made.outs[0]
 
     def _given(self, value: int) -> Node:

@@ -8,6 +8,7 @@ from typing import Any
 from oflow.errors import PlanError, user_line
 from oflow.machine import Machine, preset
 from oflow.plan import Schedule
+from oflow.sbp import Planner
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class Options:
     """
 
     machine: Machine
+    planner: Planner
+    """Routes over the machine's links, kept for all passes."""
     optimizer: Any = None
     micro_batches: int = 1
     schedule: str | Schedule = "1f1b"
@@ -36,4 +39,5 @@ def options(machine: Machine | str | None = None, **facts: Any) -> Options:
     if facts.get("layout") not in (None, "auto"):
         remedy = "leave it out to keep to the annotations, or say layout='auto'"
         raise PlanError(f"layout={facts['layout']!r} is not known; {remedy}", line=user_line())
-    return Options(machine if isinstance(machine, Machine) else preset(machine or "reference"), **facts)
+    found = machine if isinstance(machine, Machine) else preset(machine or "reference")
+    return Options(found, Planner(found), **facts)

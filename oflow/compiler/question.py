@@ -7,7 +7,7 @@ taken where it is better.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -19,11 +19,12 @@ from oflow.compiler.cheapest import Answer, cheapest
 from oflow.compiler.choices import NO_HOME, NONE, Choices, Result, Ways
 from oflow.compiler.integer_program import COLUMNS
 from oflow.compiler.likeness import classes
+from oflow.compiler.network import LARGEST, least
 from oflow.compiler.strict import unasked
 from oflow.graph import Assignment, Graph, Node
 from oflow.machine import Machine
 from oflow.ops import REGISTRY
-from oflow.sbp import WHOLE, B, Layout, S, all_sbp
+from oflow.sbp import WHOLE, B, Layout, Planner, S, all_sbp
 
 SMALL = 250
 """Nodes of a graph that is also asked node by node."""
@@ -45,10 +46,11 @@ class Question:
     """
 
     def __init__(
-        self, graph: Graph, machine: Machine, free: frozenset[int] = frozenset(), strict: bool = False, hidden: float = 0.0
-    ) -> None:
+        self, graph: Graph, machine: Machine, free: frozenset[int] = frozenset(), strict: bool = False, hidden: float = 0.0,
+        planner: Planner | None = None,
+    ) -> None:  # fmt: skip
         self.graph = graph
-        self.boxings = Boxings(graph, machine, unasked(graph) if strict else frozenset(), hidden)
+        self.boxings = Boxings(graph, machine, unasked(graph) if strict else frozenset(), hidden, planner)
         self.choices = Choices(self.boxings, free)
         self.sources = [_Source(v, self._homes(v)) for v in (*graph.inputs, *(p.value for p in graph.parameters))]
         self.ways = self._find_ways()
@@ -105,7 +107,7 @@ class Question:
         return replace(found, picks=tuple(found.picks[c] for c in alike))
 
     def _with_split_batches(self, problem: Problem, first: Sequence[int]) -> list[list[int]]:
-        """Where homes are open: first assignments that split the inputs' first axis over some mesh axes, the nearest choices after."""
+        """Where homes are open: first assignments that split the inputs' first axis over some mesh axes, with the best choices after."""
         if not self.choices.free:
             return []
         layouts = self.boxings.numbers.layouts
@@ -117,7 +119,7 @@ class Question:
                     batch = self.sources[i].value in self.graph.inputs
                     wanted = [tuple(s if batch else B for s in some[: len(layouts[one].sbp)]) for one in self.sources[i].layouts]
                     given[c] = next((k for k, one in enumerate(self.sources[i].layouts) if layouts[one].sbp == wanted[k]), 0)
-            found.append(problem.following(given))
+            found.append(_guessed(problem, given))
         return found
 
     def variables(self, picks: Sequence[int]) -> tuple[Sequence[int], list[int]]:
@@ -234,6 +236,13 @@ class Question:
         if maker < len(self.sources):
             return Result(self.boxings.kind_of[value], NO_HOME, self.sources[maker].layouts)
         return self.ways[maker - len(self.sources)].results[k]
+
+
+def _guessed(problem: Problem, given: Mapping[int, int]) -> list[int]:
+    """An assignment with these picks, the others near the best."""
+    domains = [[given[v]] if v in given else domain for v, domain in enumerate(problem.everything)]
+    _, local = least(problem.network(domains, LARGEST), LARGEST)
+    return [domain[i] for domain, i in zip(domains, local, strict=True)]
 
 
 def _first(alike: Sequence[int]) -> list[int]:

@@ -20,12 +20,14 @@ def views(graph: Graph) -> dict[int, int]:
             continue
         (source,), (v,) = node.ins, node.outs
         same_time = graph.values[source].time == graph.values[v].time
-        if same_time and source not in kept and v not in kept and all(_reads_only(r, v) for r in readers.get(v, [])):
+        if same_time and source not in kept and v not in kept and all(_reads_only(graph, r, v) for r in readers.get(v, [])):
             found[v] = found.get(source, source)
     return found
 
 
-def _reads_only(node: Node, v: int) -> bool:
-    op = REGISTRY[node.op]
-    peers_read_it = v in {node.ins[i] for i, _ in node.attributes.get("pieces", ())}
+def _reads_only(graph: Graph, node: Node, v: int) -> bool:
+    op, layout = REGISTRY[node.op], graph.values[v].layout
+    partial = layout is not None and layout.is_partial
+    shared = [i for i, _ in node.attributes.get("pieces", ())] + (list(op.parts) if partial else [])
+    peers_read_it = v in {node.ins[i] for i in shared if i < len(node.ins)}
     return op.lowering != "pull" and not peers_read_it and v not in {node.ins[i] for i in op.inplace.values()}

@@ -28,7 +28,7 @@ def test_shards_of_fresh_data_join_to_the_whole(name):
 def test_the_whole_registry_is_proven():
     lowered = {name for name, op in REGISTRY.items() if op.lowering != "local"}
     assert lowered == set(LOWERED), "an operator that is not lowered to a local kernel needs a proof of its own"
-    assert {*LOCAL, *LOWERED} == set(REGISTRY)
+    assert {*LOCAL, *LOWERED} == {name for name in REGISTRY if not name.startswith("test_")}, "tests declare some of their own"
 
 
 @pytest.mark.parametrize("name", LOCAL)
