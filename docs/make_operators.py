@@ -8,6 +8,7 @@ from __future__ import annotations
 import dis
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FunctionType
@@ -25,7 +26,7 @@ NOT_CALLED = {"elementwise", "fused_attrs", "missed_signatures", "op", "prove_si
 HEAD = """# Operators
 
 Made from the registry by `python docs/make_operators.py`; a test keeps it up to date. Names, arguments and broadcasting are NumPy's
-where NumPy has the function. The first table is what users call, the others the operators that calls become.
+where NumPy has the function. The first table is what users call and which operators that may become, the others are the operators.
 
 A rule names the factors of operands and results: a factor that is split gives S where it appears and P where it is summed away; `k!`
 must stay whole, `1` is an axis that no factor covers. The signatures are those on one mesh axis of {parts} devices for the operator's
@@ -36,14 +37,15 @@ whole numbers; the others state the relative error that the generic test allows.
 
 def page() -> str:
     calls = users()
-    rows = [(op, callers(op, calls)) for _, op in sorted(REGISTRY.items())]
+    made_of = {name: reached(function) for name, function in calls.items()}
+    rows = [(op, callers(op, calls, made_of)) for _, op in sorted(REGISTRY.items())]
     head = ("operator", "called by", "rule", "signatures", "result", "gradient")
     called = [operator_row(op, names) for op, names in rows if names]
     others = [operator_row(op, names) for op, names in rows if not names]
     return "".join((
         HEAD.format(parts=PARTS),
         f"\n## What users call: {len(calls)} functions\n\n",
-        table(("function", "what it does", "operators it may become"), [call_row(name, function) for name, function in calls.items()]),
+        table(("function", "what it does", "operators"), [call_row(name, calls[name], found) for name, found in made_of.items()]),
         f"\n## The operators of calls: {len(called)} of {len(rows)} in the registry\n\n",
         table(head, called),
         f"\n## The operators that gradients, the optimizer and the compiler make: {len(others)}\n\n",
@@ -65,8 +67,8 @@ def users() -> dict[str, Callable[..., Any]]:
     return {name: thing for name, thing in found.items() if isinstance(thing, Op | FunctionType)}
 
 
-def call_row(name: str, function: Callable[..., Any]) -> tuple[str, str, str]:
-    made_of = [] if isinstance(function, Op) and function.name == name else sorted(reached(function))
+def call_row(name: str, function: Callable[..., Any], found: set[str]) -> tuple[str, str, str]:
+    made_of = sorted(found)
     shown = ", ".join(f"`{one}`" for one in made_of[:8]) + (", ..." if len(made_of) > 8 else "")
     return f"`{name}({arguments(function)})`", what(function), shown
 
@@ -99,7 +101,7 @@ def what(function: Callable[..., Any]) -> str:
     if not doc:
         home = function.run if isinstance(function, Op) else function
         doc = inspect.getdoc(inspect.getmodule(home)) or ""
-    return re.split(r"(?<=\.)\s", " ".join(doc.split("\n\n")[0].split()))[0]
+    return re.split(r"(?<=\.)(?<!al\.)\s", " ".join(doc.split("\n\n")[0].split()))[0]
 
 
 def reached(function: Any, seen: frozenset[str] = frozenset()) -> set[str]:
@@ -123,12 +125,16 @@ def named_in(code: Any, known: dict[str, Any]) -> Iterator[Any]:
             yield from named_in(line.argval, known)
 
 
-def callers(op: Op, calls: dict[str, Callable[..., Any]]) -> list[str]:
-    """The functions whose operator this is: itself, or those of its own module that call it."""
-    own = [name for name, function in calls.items() if function is op]
-    home = op.run.__module__ if op.run is not None else ""
-    near = [name for name, f in calls.items() if isinstance(f, FunctionType) and f.__module__ == home and op.name in reached(f)]
-    return own or near or [name for name, f in calls.items() if isinstance(f, FunctionType) and op.name in reached(f)][:3]
+def callers(op: Op, calls: dict[str, Callable[..., Any]], made_of: dict[str, set[str]]) -> list[str]:
+    """The functions whose operator this is: itself, or those of its own module that call it, or a few others."""
+    users = [name for name, found in made_of.items() if op.name in found]
+    own = [name for name in users if calls[name] is op]
+    near = [name for name in users if op.run is not None and calls_from(calls[name]) == op.run.__module__]
+    return own or near or users[:3]
+
+
+def calls_from(function: Callable[..., Any]) -> str:
+    return function.__module__ if isinstance(function, FunctionType) else ""
 
 
 # ------------------------------------------------------------ the registry
@@ -145,10 +151,14 @@ def operator_row(op: Op, called_by: Sequence[str]) -> tuple[str, ...]:
     return f"`{op.name}`", shown, f"`{rule.strip()}`", signatures, result, "yes" if op.gradient else "no"
 
 
-def main() -> int:
-    FILE.write_text(page(), encoding="utf-8")
+def main(words: Sequence[str]) -> int:
+    """Write the page; with --check only say whether it is up to date."""
+    made = page()
+    if "--check" in words:
+        return int(FILE.read_text(encoding="utf-8") != made)
+    FILE.write_text(made, encoding="utf-8")
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

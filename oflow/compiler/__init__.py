@@ -74,7 +74,7 @@ PASSES: tuple[str, ...] = ("capture", *(p.__name__ for p in GRAPH_PASSES), "expa
 """The names that ``oflow explain FILE --after PASS`` takes, in order."""
 
 
-HIDDEN = (0.0, 0.8)
+HIDDEN = (0.0, 0.5)
 """Automatic layouts are looked for as if these shares of the gradients' boxings ran beside the backward pass; the plan with the least
 period is taken."""
 FITTINGS = 6

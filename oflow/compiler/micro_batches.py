@@ -131,6 +131,7 @@ class _TimeAxis:
             made = self.builder.node("accumulate", (value,), (kind,), **facts)
             self.joined.add(made.outs[0])
         else:
+            facts["placement"] = (made_by or self._given(value)).placement or node.placement  # sliced where it is, then moved
             made = self.builder.node("boxing", (self._taken_each_step(value, facts),), (kind,), **facts)
             self.joined.update(made.outs if value in self.joined else ())
         self.builder.update_value(made.outs[0], gradient_of=self.graph.values[value].gradient_of)

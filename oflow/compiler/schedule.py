@@ -8,7 +8,6 @@ buffered; the rest has one slot. Order: a stage's actions as the schedule lists 
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from dataclasses import dataclass, replace
 
 from oflow.compiler.chain import joins_before
@@ -71,9 +70,28 @@ def _priority(actor: ActorTemplate) -> int:
     return {"F": 0, "update": 2}.get(actor.phase, 1) * 1000 + actor.stage
 
 
+@dataclass(frozen=True, slots=True)
+class _Joins:
+    """before: how many joins over all micro-batches lie before each template. of_phase: by phase, the numbers before work of each
+    micro-batch, anywhere in the plan: streams that do work of once a step on the way to another's must agree on its order.
+    """
+
+    before: list[int]
+    of_phase: dict[str, tuple[int, ...]]
+
+
+def _joins(plan: Plan) -> _Joins:
+    before = joins_before(plan)
+    found: dict[str, set[int]] = {}
+    for actor, depth in zip(plan.actor_templates, before, strict=True):
+        if actor.stream == COMPUTE and actor.phase != "update" and actor.acts >= plan.micro_batches:
+            found.setdefault(actor.phase, set()).add(depth)
+    return _Joins(before, {phase: tuple(sorted(some)) for phase, some in found.items()})
+
+
 def _orders(plan: Plan, rows: Schedule) -> dict[str, tuple[int, ...]]:
     """The order of each compute stream whose stages all stand in one row of the schedule."""
-    depths = joins_before(plan)
+    joins = _joins(plan)
     known: dict[tuple[int, ...], tuple[int, ...] | None] = {}  # ranks that run the same templates have the same order
     orders = {}
     for stream, actors in plan.streams.items():
@@ -81,46 +99,46 @@ def _orders(plan: Plan, rows: Schedule) -> dict[str, tuple[int, ...]]:
             row_of = {plan.template_of(a): a for a in actors}
             key = tuple(row_of)
             if key not in known:
-                known[key] = _template_order(plan, rows, key, depths)
+                known[key] = _template_order(plan, rows, key, joins)
             if (order := known[key]) is not None:
                 orders[stream] = tuple(row_of[number] for number in order)
     return orders
 
 
-def _template_order(plan: Plan, rows: Schedule, numbers: tuple[int, ...], depths: list[int]) -> tuple[int, ...] | None:
+def _template_order(plan: Plan, rows: Schedule, numbers: tuple[int, ...], joins: _Joins) -> tuple[int, ...] | None:
     """The order of a stream that runs these templates, as their numbers; None where they stand in several rows."""
     stages = {plan.actor_templates[n].stage for n in numbers if plan.actor_templates[n].phase != "update"}
     mine = [row for row in rows.rows if stages & {action.stage for action in row}]
-    return _stream_order(plan, mine[0] if mine else (), numbers, depths) if len(mine) <= 1 else None
+    return _stream_order(plan, mine[0] if mine else (), numbers, joins) if len(mine) <= 1 else None
 
 
-def _stream_order(plan: Plan, row: tuple[Action, ...], numbers: tuple[int, ...], depths: list[int]) -> tuple[int, ...]:
-    """Work of once a step stands before the first action that needs it; updates come last.
+def _stream_order(plan: Plan, row: tuple[Action, ...], numbers: tuple[int, ...], joins: _Joins) -> tuple[int, ...]:
+    """Work of once a step stands before the first action that needs it, the backward's not before a forward action; updates come last.
 
     Neighbouring actions of one phase form a run; where it has barriers (work that waits for all micro-batches), the whole run
     passes one barrier before the next.
     """
-    actor = plan.actor_templates
+    actor, depths = plan.actor_templates, joins.before
     updates = [n for n in numbers if actor[n].phase == "update"]
     once = [n for n in numbers if actor[n].phase != "update" and actor[n].acts < plan.micro_batches]
     each = [n for n in numbers if actor[n].phase != "update" and actor[n].acts >= plan.micro_batches]
-    waiting = deque(sorted(once, key=lambda n: (depths[n], n)))
+    waiting = sorted(once, key=lambda n: (depths[n], actor[n].phase != "F", n))
     order: list[int] = []
 
-    def emit_once(depth: int) -> None:
-        while waiting and depths[waiting[0]] <= depth:
-            order.append(waiting.popleft())
+    def emit_once(depth: int, phase: str) -> None:
+        ready = {n for n in waiting if depths[n] <= depth and (phase != "F" or actor[n].phase == "F")}
+        order.extend(n for n in waiting if n in ready)
+        waiting[:] = [n for n in waiting if n not in ready]
 
-    for _, run in itertools.groupby(row, key=lambda action: action.phase):
+    for phase, run in itertools.groupby(row, key=lambda action: action.phase):
         actions = list(run)
         stages = {action.stage for action in actions}
         mine: dict[tuple[int, int], list[int]] = {}
         for n in each:
-            if actor[n].phase == actions[0].phase and actor[n].stage in stages:
+            if actor[n].phase == phase and actor[n].stage in stages:
                 mine.setdefault((depths[n], actor[n].stage), []).append(n)
-        for depth in sorted({depth for depth, _ in mine}):
-            emit_once(depth)
+        for depth in joins.of_phase.get(phase, ()):
+            emit_once(depth, phase)
             for action in actions:
                 order += mine.get((depth, action.stage), ())
-    emit_once(max(depths, default=0))
-    return tuple(order + updates)
+    return tuple([*order, *waiting, *updates])

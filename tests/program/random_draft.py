@@ -13,6 +13,7 @@ from oflow.ops import Tensor
 from oflow.sbp import B, Layout, P, Placement, S, Sbp
 from oflow.types import TensorType
 from tests.program.random_cases import Case, Source, Step, call
+from tests.program.random_operators import GENERATORS, Generator
 
 T = TypeVar("T")
 Fits = Callable[["Known"], bool]
@@ -63,12 +64,13 @@ class Draft:
         """Of the sources."""
         self.read: set[int] = set()
         self.limit = 6 if trains else 64
+        self.floats = ("float64", "float32") if exact else ("float64",)
         self.rough = self.jumps = self.cut = False
         """Whether the gradient, or the result, of the generator at work jumps (it then reads whole numbers only); there is none."""
         self.exact_now = True
         """Whether it makes whole numbers."""
 
-    def set_out(self, generator: Any) -> None:
+    def set_out(self, generator: Generator | None) -> None:
         """A generator (None: plain sums) goes to work."""
         self.rough, self.jumps = generator is not None and not generator.smooth, generator is not None and not generator.steady
         self.exact_now, self.cut = generator is None or generator.exact, generator is not None and generator.gradient == "cut"
@@ -186,8 +188,6 @@ def broadcast(*values: Known | None) -> tuple[int, ...] | None:
 @st.composite
 def cases(draw: Any, exact: bool | None = None, trains: bool | None = None, most: int = 10) -> Case:
     """Programs of up to `most` steps beside those that move values or keep them small."""
-    from tests.program.random_operators import GENERATORS
-
     whole = draw(st.booleans()) if exact is None else exact
     learning = draw(st.integers(0, 2)) == 2 if trains is None else trains
     times = 2 if draw(st.integers(0, 4)) == 4 else 1
@@ -211,7 +211,7 @@ def cases(draw: Any, exact: bool | None = None, trains: bool | None = None, most
     )  # fmt: skip
 
 
-def usable(draft: Draft, g: Any) -> bool:
+def usable(draft: Draft, g: Generator) -> bool:
     if draft.exact:
         return bool(g.exact and (not draft.trains or g.gradient in ("exact", "cut")))
     return True
@@ -266,6 +266,3 @@ def _options(draft: Draft, times: int) -> tuple[tuple[str, Any], ...]:
     checked = (("checked", True),) if draft.draw(st.integers(0, 9)) == 9 and executor != "native" else ()
     schedule = (("schedule", draft.choose("1f1b", "gpipe")),) if times > 1 else ()
     return (("executor", executor), *workers, *checked, *schedule)
-
-
-
