@@ -50,6 +50,7 @@ from oflow.compiler.simplify import simplify
 from oflow.compiler.strict import strict
 from oflow.graph import Graph, verify
 from oflow.plan import Plan
+from oflow.sbp import Layout, S
 
 GRAPH_PASSES: tuple[Callable[[Graph, Options], Graph], ...] = (
     place,
@@ -104,20 +105,30 @@ def _run(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
         made = _passes(captured, given)
         check(_plan(made))
         return made
+    trials = [(captured, replace(given, hidden=hidden)) for hidden in HIDDEN] + _batch_everywhere(captured, given)
     fitted: list[dict[str, Graph | Plan]] = []
-    for hidden in HIDDEN:
-        trial = replace(given, hidden=hidden)
-        graphs = _graph_passes(captured, trial)
+    for graph, trial in trials:
+        graphs = _graph_passes(graph, trial)
         if not any(graphs["infer_sbp"] == one["infer_sbp"] for one in fitted):
-            fitted.append(_fitted(captured, trial, _plan_passes(graphs, trial)))
+            fitted.append(_fitted(graph, trial, _plan_passes(graphs, trial)))
     if all(_missing(_plan(one)) > 0 for one in fitted):
         check(_plan(fitted[0]))  # says what does not fit
     return min((one for one in fitted if _missing(_plan(one)) <= 0), key=lambda one: check(_plan(one)).period)
 
 
+def _batch_everywhere(captured: Graph, given: Options) -> list[tuple[Graph, Options]]:
+    """What one would try first: inputs whose layout is open split along the batch over all devices, weights as annotated."""
+    values = dict(captured.values)
+    for v in captured.inputs:
+        layout = values[v].layout
+        if layout is not None and not values[v].fixed and values[v].type.shape:
+            values[v] = replace(values[v], layout=Layout(layout.placement, (S(0),) * len(layout.sbp)))
+    return [(replace(captured, values=values), replace(given, layout=None))] if values != captured.values else []
+
+
 def _fitted(captured: Graph, given: Options, made: dict[str, Graph | Plan]) -> dict[str, Graph | Plan]:
     """Automatic layouts, looked for again until they fit in memory."""
-    for _ in range(FITTINGS):
+    for _ in range(FITTINGS if given.layout == "auto" else 0):
         missing = _missing(_plan(made))
         if missing <= 0:
             break
