@@ -143,7 +143,8 @@ class Draft:
         """The value, or one made of it whose magnitude is at most `bound`."""
         if x.bound <= bound:
             return x
-        step = Step("clip", (x.number,), (("a_min", -bound), ("a_max", bound))) if x.exact else Step("sin", (x.number,))
+        smooth = x.tensor.type.is_float and not x.exact
+        step = Step("sin", (x.number,)) if smooth else Step("clip", (x.number,), (("a_min", -bound), ("a_max", bound)))
         made = call(step, x.tensor)
         return self._append(step, (x,), Known(0, made, bound, x.exact, x.where, x.learns))
 
