@@ -136,6 +136,12 @@ FOUND = {
         (Step("sum", (0,), (("axis", (0, 2)), ("keepdims", True))), Step("minimum", (1, 0)), Step("maximum", (0, 2)), Step("sum", (3,)),
          Step("sum", (1,)), Step("add", (5, 6))), (7, 4), trains=True, micro_batches=2, options=(("schedule", "gpipe"),),
     ),
+    "streams agree on the order of work of once a step": Case(
+        one("P(min)@cpu:3,1", shape=(6, 2)), one("S(0)@cpu:3,1", shape=(2,)),
+        (Step("sub", (1,), (("number", -1.0),)), Step("clip", (2,), (("a_min", -3), ("a_max", 3))),
+         Step("clip", (0,), (("a_min", -3), ("a_max", 3))), moved(2, "P(min)@cpu:0-1"), Step("sum", (3,)), Step("sum", (5,)),
+         moved(7, "B@cpu:3,1"), Step("add", (6, 8))), (9, 4), trains=True, micro_batches=2,
+    ),
     "what every micro-batch reads waits for all of them": Case(
         one("B@cpu:0"), (), (Step("positions", (0,), (("axis", 0),)), Step("take", (0, 1), (("axis", 0),)), Step("triu", (0,))), (2, 3),
         micro_batches=2,
