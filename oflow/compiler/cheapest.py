@@ -18,6 +18,8 @@ from oflow.compiler.network import LARGEST, least
 SWEEPS = 8
 TRIED = 3
 """First assignments that are improved, where there are several."""
+BRANCHES = 200
+"""Of the integer program's search: most are solved at the root."""
 NEAR = 1 << 16
 """Entries of the largest table in the search of a neighbourhood: many searches, so each has to be quick."""
 EQUAL = 1e-9
@@ -55,7 +57,7 @@ def cheapest(problem: Problem, starts: Sequence[Sequence[int]], largest_program:
     ways = product(tried, dict.fromkeys((axes, axes[::-1])))
     seconds, picks = min((improved(problem, *way) for way in ways), key=lambda one: one[0])
     method = "axis by axis"
-    if bound < seconds * (1 - EQUAL) and columns(problem, everything) <= largest_program and (found := solve(problem)):
+    if bound < seconds * (1 - EQUAL) and columns(problem, everything) <= largest_program and (found := solve(problem, branches=BRANCHES)):
         method, bound = "integer program", max(bound, found[1])
         if (other := problem.cost(found[0])) < seconds * (1 - EQUAL):
             seconds, picks = other, found[0]

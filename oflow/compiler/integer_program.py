@@ -27,11 +27,12 @@ def columns(problem: Problem, domains: Domains) -> int:
 
 
 def solve(
-    problem: Problem, limits: Sequence[tuple[Weights, float]] = ()
+    problem: Problem, limits: Sequence[tuple[Weights, float]] = (), branches: int | None = None
 ) -> tuple[list[int], float] | None:
     """A least-cost assignment and a lower bound on all; None where there is none.
 
     limits: pairs of what choices and boxings weigh (bytes, say) and the largest sum.
+    branches: of the search at most (a count, so that plans do not depend on the clock); what it found so far is returned.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp  # takes 0.2 s to import
     from scipy.sparse import csr_array
@@ -51,7 +52,7 @@ def solve(
     found = milp(
         np.array(program.costs) / unit, integrality=binary, bounds=Bounds(0, 1),
         constraints=LinearConstraint(matrix, [row[2] for row in program.rows], [row[3] for row in program.rows]),
-        options={"mip_rel_gap": 1e-9},
+        options={"mip_rel_gap": 1e-9, **({} if branches is None else {"node_limit": branches})},
     )  # fmt: skip
     if found.x is None:
         return None
