@@ -14,6 +14,12 @@ from oflow.ops.convolve import Padding
 from oflow.ops.tensor import Tensor, user_line
 
 
+def _check_groups(groups: int, *channels: int) -> None:
+    """Raises ShapeError, at the user's line, unless the groups divide both numbers of channels."""
+    if groups < 1 or any(n % groups for n in channels):
+        raise ShapeError(f"{groups} groups do not divide {' and '.join(map(str, channels))} channels", line=user_line())
+
+
 class Conv2d(Module):
     """Images (n, in, h, w) -> (n, out, h', w'): cross-correlation with weight (out, in / groups, kh, kw), plus a bias (out,).
 
@@ -28,8 +34,7 @@ class Conv2d(Module):
         dilation: int | Pair = 1, groups: int = 1, bias: bool = True, dtype: object = "float32", std: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ShapeError(f"{groups} groups do not divide {in_channels} and {out_channels} channels", line=user_line())
+        _check_groups(groups, in_channels, out_channels)
         shape = (out_channels, in_channels // groups, *pair(kernel_size))
         self.settings: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         self.has_bias = bias
@@ -56,8 +61,7 @@ class ConvTranspose2d(Module):
         std: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if groups < 1 or in_channels % groups or out_channels % groups:
-            raise ShapeError(f"{groups} groups do not divide {in_channels} and {out_channels} channels", line=user_line())
+        _check_groups(groups, in_channels, out_channels)
         shape = (in_channels, out_channels // groups, *pair(kernel_size))
         self.settings: dict[str, Any] = {
             "stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation, "groups": groups,

@@ -7,7 +7,6 @@ updates equal those of the dense gradient; weight decay and the decay of Adam's 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from oflow.ops.blocks import block_rows, carve
 from oflow.ops.embedding import check_ids
 from oflow.ops.op import Attributes, Example, RuleMaker, Shards, Types, op
 from oflow.ops.runs import IDS, rows_of, runs, runs_nbytes
-from oflow.ops.update import adagrad_step
+from oflow.ops.update import adagrad_step, adam_step
 
 Change = Callable[..., None]
 """(sums (k, d), block of each state (k, d)..., temporary (k, d)): rewrites the blocks, and may overwrite the sums."""
@@ -157,25 +156,10 @@ def _adamw(
     param: np.ndarray, m: np.ndarray, v: np.ndarray, ids: np.ndarray, g: np.ndarray, lr: np.ndarray, step: np.ndarray, *scale: np.ndarray,
     beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0, workspace: np.ndarray, **attrs: Any,
 ) -> None:  # fmt: skip
-    rate, factor, count = float(lr), float(scale[0]) if scale else 1.0, float(step) + 1.0
-    root = math.sqrt(1.0 - beta2**count)
-    size = -rate * root / (1.0 - beta1**count)
+    dense = adam_step(lr, step, scale, beta1, beta2, eps, weight_decay)
 
     def change(sums: np.ndarray, p: np.ndarray, a: np.ndarray, b: np.ndarray, x: np.ndarray) -> None:
-        np.multiply(sums, factor * (1.0 - beta1), out=x)
-        a *= beta1
-        a += x
-        np.square(sums, out=x)
-        x *= factor * factor * (1.0 - beta2)
-        b *= beta2
-        b += x
-        np.sqrt(b, out=x)
-        x += eps * root
-        np.multiply(a, size, out=sums)
-        sums /= x
-        if weight_decay:
-            p *= 1.0 - rate * weight_decay
-        p += sums
+        dense(p, a, b, sums, x, sums)
 
     _change_rows([param, m, v], ids, g, attrs, workspace, change)
 

@@ -191,14 +191,23 @@ def _adamw(
     beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0, gradients: int = 1,
 ) -> None:  # fmt: skip
     lr, step, *scale = others[gradients:]
+    change = adam_step(lr, step, scale, beta1, beta2, eps, weight_decay)
+    first, second = _temporaries(param, 2)
+    for p, a, b, *parts in _flat_blocks(param, m, v, *others[:gradients]):
+        x, y = first[: p.size], second[: p.size]
+        change(p, a, b, _sum(parts, y), x, y)
+
+
+def adam_step(
+    lr: np.ndarray, step: np.ndarray, scale: Sequence[np.ndarray], beta1: float, beta2: float, eps: float, weight_decay: float
+) -> Callable[..., None]:
+    """A function of (param, m, v, gradient, two temporaries, the second of which may be the gradient) that changes the first three."""
     rate, factor, count = float(lr), float(scale[0]) if scale else 1.0, float(step) + 1.0
     root = math.sqrt(1.0 - beta2**count)
     size = -rate * root / (1.0 - beta1**count)
     floor = eps * root  # sqrt(v / root^2) + eps = (sqrt(v) + eps root) / root
-    first, second = _temporaries(param, 2)
-    for p, a, b, *parts in _flat_blocks(param, m, v, *others[:gradients]):
-        x, y = first[: p.size], second[: p.size]
-        g = _sum(parts, y)
+
+    def change(p: np.ndarray, a: np.ndarray, b: np.ndarray, g: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
         np.multiply(g, factor * (1.0 - beta1), out=x)
         a *= beta1
         a += x
@@ -213,6 +222,8 @@ def _adamw(
         if weight_decay:
             p *= 1.0 - rate * weight_decay
         p += y
+
+    return change
 
 
 adagrad_update = op(

@@ -66,10 +66,6 @@ class Step:
         """Bytes that cross from one device to another, summed over all links."""
         return self.traffic(shape, itemsize).nbytes
 
-    def busiest_nbytes(self, shape: Shape, itemsize: int) -> int:
-        """Bytes of the consumer that receives most."""
-        return max(self.received(shape, itemsize))
-
 
 @dataclass(frozen=True, slots=True)
 class Route:
