@@ -8,9 +8,10 @@ import numpy as np
 
 from oflow.actors.native import Compiled
 from oflow.arrays import Linked, starts, tables
+from oflow.check.references import check_references
 from oflow.machine import preset
 from oflow.native import addresses
-from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, RegisterTemplate, aligned, verify
+from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, RegisterTemplate, aligned
 from oflow.types import TensorType
 
 EMPTY = "def kernel(block):\n    return 0\n"
@@ -55,7 +56,7 @@ def chain(
         tuple(made), tuple(registers), table, preset(), rows if ordered else {},
         {table[g][0]: n for g, n in used.items()}, {table[g][0]: n for g, n in kept.items()},
     )  # fmt: skip
-    verify(plan)
+    check_references(plan)
     return plan
 
 

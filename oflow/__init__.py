@@ -37,9 +37,11 @@ from oflow.graph import Graph
 from oflow.machine import Device, Link, Machine, preset
 from oflow.ops import *  # noqa: F403
 from oflow.ops.op import op
-from oflow.plan import Action, Plan, Schedule, Trace
+from oflow.plan import Plan
 from oflow.program import Program, compile
 from oflow.sbp import B, Layout, P, Placement, S, placement
+from oflow.schedule import Action, Schedule
+from oflow.trace import Trace
 
 # methods that point right in the house are bound here and nowhere else
 Plan.check = _check.check  # type: ignore[attr-defined]

@@ -19,9 +19,11 @@ from oflow.frontend.init import initial_value
 from oflow.graph import Graph
 from oflow.machine import Machine
 from oflow.ops.tensor import user_line
-from oflow.plan import Plan, Schedule, Trace
+from oflow.plan import Plan
 from oflow.run import Run, RunOptions, new_memory, run_options
+from oflow.schedule import Schedule
 from oflow.state import Kept, State
+from oflow.trace import Trace
 
 
 def compile(

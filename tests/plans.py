@@ -9,8 +9,9 @@ import random
 from collections.abc import Callable, Sequence
 from math import gcd
 
+from oflow.check.references import check_references
 from oflow.machine import Cost, preset
-from oflow.plan import ALIGNMENT, ActorTemplate, Plan, PortTemplate, RegisterTemplate, verify
+from oflow.plan import ALIGNMENT, ActorTemplate, Plan, PortTemplate, RegisterTemplate
 from oflow.types import TensorType
 
 End = tuple[int, int, str]
@@ -59,7 +60,7 @@ class PlanBuilder:
             tuple(self.actors), tuple(self.registers), table, preset(), order or {}, dict(self.nbytes["arena"]),
             dict(self.nbytes["state"]),
         )  # fmt: skip
-        verify(made)
+        check_references(made)
         return made
 
 

@@ -19,7 +19,8 @@ from oflow.cli.pipeline import schedule_plan
 from oflow.compiler.schedules import named_schedule
 from oflow.errors import DeadlockError, PlanError
 from oflow.machine import preset
-from oflow.plan import Plan, Schedule
+from oflow.plan import Plan
+from oflow.schedule import Schedule
 from tests import test_machine as machine_tests
 from tests.plans import pipeline_1f1b
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from oflow.check.references import check_references
 from oflow.errors import PlanError
 from oflow.machine import preset
-from oflow.plan import ActorTemplate, Call, Plan, PortTemplate, RegisterTemplate, verify
+from oflow.plan import ActorTemplate, Call, Plan, PortTemplate, RegisterTemplate
 from oflow.types import TensorType
 from tests.plans import End, PlanBuilder
 
@@ -29,7 +30,7 @@ def ring(**first: object) -> Plan:
 def test_verifying_and_listing_streams_stamps_no_rows() -> None:
     plan = ring()
     plan = replace(plan, order={"cpu:2/comm": (RANKS + 2,)})
-    verify(plan)
+    check_references(plan)
     assert plan.streams == {f"{d}/{s}": (i + n * RANKS,) for n, s in enumerate(("compute", "comm")) for i, d in enumerate(DEVICES)}
     assert not {"actors", "registers"} & set(vars(plan))
     assert [plan.template_of(row) for row in range(2 * RANKS)] == [a.template for a in plan.actors]
@@ -53,10 +54,10 @@ def test_a_row_with_two_producers_is_refused() -> None:
     plan = ring()
     twice = replace(plan, actor_templates=(*plan.actor_templates, replace(plan.actor_templates[0], name="again")))
     with pytest.raises(PlanError, match="register row 0 has two producers: again@cpu:0 is the second"):
-        verify(twice)
+        check_references(twice)
     with pytest.raises(PlanError, match="register row 2 has two producers: make@cpu:3 is the second"):
-        verify(ring(peers=(0, 1, 2, 2)))
-    verify(ring(peers=(1, 0, -1, -1)))
+        check_references(ring(peers=(0, 1, 2, 2)))
+    check_references(ring(peers=(1, 0, -1, -1)))
 
 
 def test_two_ports_on_one_row_are_refused_and_on_two_shards_are_not() -> None:
@@ -66,16 +67,16 @@ def test_two_ports_on_one_row_are_refused_and_on_two_shards_are_not() -> None:
         ports = tuple(PortTemplate(0, "in", peers=p) for p in peers)
         return replace(plan, actor_templates=(plan.actor_templates[0], ActorTemplate("read", 0, ports)))
 
-    verify(read((0, 1, 2, 3), (1, 2, 3, 0)))
-    verify(read((0, 1, 2, -1), (1, 2, 3, -1)))
+    check_references(read((0, 1, 2, 3), (1, 2, 3, 0)))
+    check_references(read((0, 1, 2, -1), (1, 2, 3, -1)))
     with pytest.raises(PlanError, match="actor read@cpu:2 has two ports on one register"):
-        verify(read((0, 1, 2, 3), (1, 2, 2, 0)))
+        check_references(read((0, 1, 2, 3), (1, 2, 2, 0)))
 
 
 @pytest.mark.parametrize("row", [-1, 0, RANKS, 99])
 def test_an_order_names_actors_of_its_own_stream(row: int) -> None:
     with pytest.raises(PlanError, match="the order of cpu:1/compute names an actor that does not run there"):
-        verify(replace(ring(), order={"cpu:1/compute": (1, row)}))
+        check_references(replace(ring(), order={"cpu:1/compute": (1, row)}))
 
 
 def test_attributes_are_frozen_however_they_come() -> None:

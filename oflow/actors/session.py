@@ -19,7 +19,8 @@ from oflow.actors.actor import Actor, Message, Watch
 from oflow.actors.blocked import ActorState, deadlock
 from oflow.actors.streams import host_streams
 from oflow.errors import DeadlockError
-from oflow.plan import Plan, SlotEvent, Span, Trace
+from oflow.plan import Plan
+from oflow.trace import SlotEvent, Span, Trace
 
 Launcher = Callable[[int, tuple[int, ...]], None]
 SlotCall = Callable[[int, int], None]

@@ -17,7 +17,8 @@ from oflow.actors.session import ActorSession, Launcher, SlotCall, initial_event
 from oflow.actors.streams import Streams, device_streams
 from oflow.actors.workers import assign
 from oflow.machine import Machine
-from oflow.plan import Plan, SlotEvent, Span, Trace
+from oflow.plan import Plan
+from oflow.trace import SlotEvent, Span, Trace
 
 
 class VirtualTime:

@@ -18,7 +18,8 @@ from oflow.actors.actor import Actor, Message
 from oflow.actors.session import ActorSession, Launcher, SlotCall
 from oflow.actors.streams import Streams
 from oflow.actors.workers import assign
-from oflow.plan import Plan, SlotEvent, Span
+from oflow.plan import Plan
+from oflow.trace import SlotEvent, Span
 
 ADMIT = -1
 """The target of a letter that admits steps: (ADMIT, steps, 0, 0, 0, 0, 0)."""

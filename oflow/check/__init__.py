@@ -12,7 +12,8 @@ from oflow.check.game import play
 from oflow.check.memory import check_memory
 from oflow.check.period import PER_SECOND, Steady, bound, busy_seconds, named_cycle, steady
 from oflow.check.rates import check_rates
-from oflow.plan import Plan, read_plan, verify
+from oflow.check.references import check_references, read_plan
+from oflow.plan import Plan
 
 __all__ = ["ActGraph", "Proof", "Steady", "act_graph", "check", "check_memory", "check_rates", "load", "play", "steady"]
 
@@ -66,7 +67,7 @@ def check(plan: Plan) -> Proof:
 
     A stream without an order picks its acts at run time; for it the period is a lower bound.
     """
-    verify(plan)
+    check_references(plan)
     check_rates(plan)
     fired = play(plan)
     graph = act_graph(plan, fired)

@@ -16,7 +16,8 @@ from oflow.backends.compiled import from_arrays
 from oflow.check import load
 from oflow.cli.pipeline import schedule_plan
 from oflow.graph import Graph
-from oflow.plan import Plan, Schedule
+from oflow.plan import Plan
+from oflow.schedule import Schedule
 
 Options = dict[str, Any]
 

@@ -19,7 +19,8 @@ from oflow.cli.machine import machine_of
 from oflow.cli.train import Measured, measured_step
 from oflow.errors import PlanError
 from oflow.graph import Graph
-from oflow.plan import Plan, Trace
+from oflow.plan import Plan
+from oflow.trace import Trace
 from oflow.view.style import seconds_text
 
 DISTURBED = 0.03

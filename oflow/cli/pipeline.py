@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
+from oflow.check.references import check_references
 from oflow.errors import PlanError
 from oflow.machine import Cost, preset
-from oflow.plan import ALIGNMENT, ActorTemplate, Plan, PortTemplate, RegisterTemplate, Schedule, verify
+from oflow.plan import ALIGNMENT, ActorTemplate, Plan, PortTemplate, RegisterTemplate
+from oflow.schedule import Schedule
 from oflow.types import TensorType
 
 SECONDS: Mapping[str, float] = {"F": 1.0, "B": 2.0, "I": 1.0, "W": 1.0}
@@ -22,7 +24,7 @@ def schedule_plan(schedule: Schedule, seconds: Mapping[str, float] | None = None
     """
     made = _Pipeline(schedule, {**SECONDS, **(seconds or {})})
     plan = made.plan()
-    verify(plan)
+    check_references(plan)
     return plan
 
 

@@ -27,8 +27,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from oflow import plan as plans
 from oflow.check import check
+from oflow.check.references import check_references
 from oflow.compiler.auto import ParameterChoice, parameter_choices
 from oflow.compiler.chain import chain
 from oflow.compiler.differentiate import differentiate
@@ -167,11 +167,11 @@ def _graph_passes(captured: Graph, given: Options) -> dict[str, Graph]:
 def _plan_passes(graphs: dict[str, Graph], given: Options) -> dict[str, Graph | Plan]:
     """All that was made, graphs first."""
     plan = expand(graphs[GRAPH_PASSES[-1].__name__], given)
-    plans.verify(plan)
+    check_references(plan)
     made: dict[str, Graph | Plan] = {**graphs, "expand": plan}
     for plan_pass in PLAN_PASSES:
         plan = plan_pass(plan, given)
-        plans.verify(plan)
+        check_references(plan)
         made[plan_pass.__name__] = plan
     return made
 

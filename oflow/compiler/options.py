@@ -7,8 +7,8 @@ from typing import Any
 
 from oflow.errors import PlanError, user_line
 from oflow.machine import Machine, preset
-from oflow.plan import Schedule
 from oflow.sbp import Planner
+from oflow.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from oflow.actors import simulate
 from oflow.compiler.options import Options
-from oflow.plan import Plan, Trace
+from oflow.plan import Plan
+from oflow.trace import Trace
 
 
 def order(plan: Plan, options: Options) -> Plan:

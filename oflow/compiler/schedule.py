@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from oflow.compiler.chain import joins_before
 from oflow.compiler.options import Options
 from oflow.compiler.schedules import named_schedule
-from oflow.plan import Action, ActorTemplate, Plan, PortTemplate, Schedule
+from oflow.plan import ActorTemplate, Plan, PortTemplate
+from oflow.schedule import Action, Schedule
 
 COMPUTE = "compute"
 

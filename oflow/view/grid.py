@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oflow.plan import Action, Schedule
+from oflow.schedule import Action, Schedule
 from oflow.view import style
 from oflow.view.style import label, rect
 

@@ -7,7 +7,8 @@ from html import escape
 
 from oflow.check import Proof
 from oflow.graph import Graph
-from oflow.plan import Plan, Trace
+from oflow.plan import Plan
+from oflow.trace import Trace
 from oflow.view import style
 from oflow.view.dot import svg
 from oflow.view.memory import memory

@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from oflow.plan import Plan, Port, Register, Span, Trace
+from oflow.plan import Plan, Port, Register
+from oflow.trace import Span, Trace
 from oflow.view.style import KINDS, device_of, device_order, kind_of
 
 Event = dict[str, Any]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from oflow.graph import Graph
-from oflow.plan import Plan, Schedule, Trace
+from oflow.plan import Plan
+from oflow.schedule import Schedule
+from oflow.trace import Trace
 from oflow.view.dot import svg as drawing
 from oflow.view.grid import grid
 from oflow.view.timeline import timeline

@@ -8,7 +8,9 @@ from textwrap import wrap
 from oflow.check import Proof
 from oflow.graph import Graph
 from oflow.graphtext import format_graph
-from oflow.plan import Action, ActorSpec, Plan, Port, Schedule, Span, Trace
+from oflow.plan import ActorSpec, Plan, Port
+from oflow.schedule import Action, Schedule
+from oflow.trace import Span, Trace
 from oflow.view.grid import steps
 from oflow.view.style import device_order, seconds_text
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from oflow.plan import Plan, Span, Trace
+from oflow.plan import Plan
+from oflow.trace import Span, Trace
 from oflow.view import style
 from oflow.view.style import device_of, device_order, label, rect
 

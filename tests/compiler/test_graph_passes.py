@@ -6,8 +6,8 @@ import pytest
 
 import oflow as of
 from oflow import compiler
+from oflow.check.references import check_references
 from oflow.graph import verify
-from oflow.plan import verify as verify_plan
 from oflow.sbp import HOST, Layout
 from tests.compiler.nets import FOUR, graph, nodes, pipeline, plan
 
@@ -19,7 +19,7 @@ def test_every_pass_leaves_what_it_made() -> None:
     assert tuple(program.passes) == compiler.PASSES
     for name, made in program.passes.items():
         if isinstance(made, of.Plan):
-            verify_plan(made)
+            check_references(made)
         else:
             verify(made)
             assert all(n.line for n in made.nodes), name

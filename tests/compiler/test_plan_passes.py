@@ -11,7 +11,7 @@ import pytest
 import oflow as of
 from oflow.compiler.views import views
 from oflow.machine import Device, Link
-from oflow.plan import verify_schedule
+from oflow.schedule import verify_schedule
 from tests.compiler.nets import FOUR, graph, pipeline, plan
 from tests.compiler.test_infer_sbp import megatron
 from tests.program.nets import LAYOUTS, classifier

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import oflow as of
+from oflow.check.references import read_plan
 from oflow.graphtext import format_graph, parse_graph
-from oflow.plan import read_plan
 from tests.program.nets import BATCH, WIDE, Net, whole_numbers
 
 PLAIN = of.placement("cpu", [[0, 1], [2, 3]])

@@ -15,7 +15,8 @@ from oflow import view
 from oflow.actors import simulate
 from oflow.check import check
 from oflow.graph import Graph
-from oflow.plan import Plan, Trace
+from oflow.plan import Plan
+from oflow.trace import Trace
 from tests.plans import chain, diamond, gpipe, pipeline_1f1b, random_plan
 from tests.test_graphtext import random_graph, small_graph
 from tests.view.things import rich_plan, schedule_1f1b

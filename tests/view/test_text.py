@@ -9,8 +9,8 @@ import pytest
 from oflow import view
 from oflow.actors import simulate
 from oflow.check import check
+from oflow.check.references import read_plan
 from oflow.graphtext import parse_graph
-from oflow.plan import read_plan
 from tests.plans import chain, pipeline_1f1b, random_plan
 from tests.test_graphtext import random_graph, small_graph
 from tests.view.things import rich_plan, schedule_1f1b

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from oflow.machine import Cost
-from oflow.plan import Action, ActorTemplate, Arg, Call, Plan, PortTemplate, RegisterTemplate, Schedule, Scratch
+from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, RegisterTemplate, Scratch
+from oflow.schedule import Action, Schedule
 from oflow.types import TensorType
 from tests.plans import actions_1f1b, pipeline_1f1b
 

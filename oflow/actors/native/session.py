@@ -22,7 +22,8 @@ from oflow.actors.native.world import NUMBER
 from oflow.actors.session import Launcher, Session, SlotCall, initial_events
 from oflow.actors.threads import threads
 from oflow.errors import DeadlockError
-from oflow.plan import Plan, SlotEvent, Span, Trace
+from oflow.plan import Plan
+from oflow.trace import SlotEvent, Span, Trace
 
 ROW, PENDING = NUMBER["ROW"], NUMBER["PENDING"]
 NANOSECOND = 1e-9

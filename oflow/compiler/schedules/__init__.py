@@ -7,7 +7,7 @@ from collections.abc import Callable
 from oflow.compiler.schedules.gpipe import gpipe
 from oflow.compiler.schedules.one_f_one_b import one_f_one_b
 from oflow.errors import PlanError
-from oflow.plan import Schedule, verify_schedule
+from oflow.schedule import Schedule, verify_schedule
 
 SCHEDULES: dict[str, Callable[[int, int], Schedule]] = {"gpipe": gpipe, "1f1b": one_f_one_b}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oflow.plan import Action, Schedule
+from oflow.schedule import Action, Schedule
 
 
 def gpipe(stages: int, micro_batches: int) -> Schedule:

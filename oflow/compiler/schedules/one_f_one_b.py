@@ -5,7 +5,7 @@ Stash: min(M, S - i) micro-batches on stage i. Bubble as GPipe's.
 
 from __future__ import annotations
 
-from oflow.plan import Action, Schedule
+from oflow.schedule import Action, Schedule
 
 
 def one_f_one_b(stages: int, micro_batches: int) -> Schedule:
