@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from oflow.errors import PlanError
-from oflow.plan import Plan, PortTemplate, RegisterTemplate, aligned
+from oflow.machine import Cost, Link, Machine
+from oflow.plan import ActorTemplate, Plan, PortTemplate, RegisterTemplate, aligned, at_rank
 
 T = TypeVar("T", bound="Columns")
 REGIONS = ("arena", "state")
@@ -305,6 +306,43 @@ def _name(plan: Plan, row: int) -> str:
 def _orders(plan: Plan, streams: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     rows = [_array(plan.order.get(name, ())) for name in streams]
     return starts(_array([len(r) for r in rows])), _joined(rows)
+
+
+# ---------------------------------------------------------------- seconds
+
+
+def durations(plan: Plan, machine: Machine) -> np.ndarray:
+    """Seconds that `machine` predicts for one act of each actor row, (A) float64. No row is stamped: ranks that do the same on alike
+    devices are asked about once, and each pair of devices once about its link."""
+    made = _Durations(machine)
+    return np.concatenate([made.of(t, plan.rank_table[t.group]) for t in plan.actor_templates]) if plan.actor_templates else np.empty(0)
+
+
+class _Durations:
+    """What was asked already: seconds of costs on device models (what is received left out), and the links between devices."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._local: dict[tuple[object, ...], float] = {}
+        self._links: dict[tuple[str, str], Link] = {}
+
+    def of(self, template: ActorTemplate, devices: Sequence[str]) -> np.ndarray:
+        return np.array([self._seconds(at_rank(template.costs, rank), device) for rank, device in enumerate(devices)])
+
+    def _seconds(self, cost: Cost, device: str) -> float:
+        if cost.seconds is not None:
+            return cost.seconds
+        model = device if device in self._machine.devices else device.partition(":")[0]
+        works = cost.works if self._machine.device(device).rates is not None else ()  # constants look at the totals only
+        key = model, cost.flops, cost.nbytes, cost.calls, works
+        if key not in self._local:
+            self._local[key] = self._machine.seconds(replace(cost, received=()), device)
+        return self._local[key] + sum(self._link(source, device).seconds(nbytes) for source, nbytes in cost.received)
+
+    def _link(self, source: str, device: str) -> Link:
+        if (source, device) not in self._links:
+            self._links[source, device] = self._machine.link_between(source, device)
+        return self._links[source, device]
 
 
 # ---------------------------------------------------------------- files

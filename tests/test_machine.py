@@ -9,6 +9,7 @@ import pytest
 import oflow as of
 from oflow import machine as machines
 from oflow.actors import simulate
+from oflow.arrays import durations
 from oflow.errors import PlanError
 from oflow.machine import (
     ARITHMETIC,
@@ -155,6 +156,13 @@ def test_every_call_of_a_plan_has_its_works_with_distances() -> None:
 def test_the_reference_is_the_same_as_ever() -> None:
     assert preset() == preset("reference") and preset().devices["cpu"].rates is None
     assert _program().plan == _program(machine=preset()).plan
+
+
+def test_durations_of_all_rows_are_those_of_each_act() -> None:
+    plan = _program().plan
+    uneven = Machine("u", {"cpu": Device(), "cpu:1": Device(flops=1e9), "host": Device()}, Link(), {"cpu:0>cpu:1": Link(1.0, 1.0)})
+    for machine in (preset(), preset("two-level"), measured(), uneven):
+        assert durations(plan, machine).tolist() == [machine.seconds(a.cost, a.device) for a in plan.actors]
 
 
 # ---------------------------------------------------------------- workers
