@@ -88,7 +88,7 @@ def plan_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def schedule_file(tmp_path: Path) -> Path:
     path = tmp_path / "one.csv"
-    path.write_text(named_schedule("1f1b", 2, 4).to_csv())
+    path.write_text(named_schedule("1f1b", 2, 2, 4).to_csv())
     return path
 
 
@@ -254,7 +254,7 @@ def test_diff_says_what_changed(plan_file: Path, tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize("name", ["gpipe", "1f1b"])
 def test_a_schedule_is_a_plan(name: str) -> None:
     stages, many = 4, 8
-    plan = schedule_plan(named_schedule(name, stages, many))
+    plan = schedule_plan(named_schedule(name, stages, stages, many))
     assert check(plan).deadlock_free
     assert max(r.slots for r in plan.registers if r.name == "stash0") == (many if name == "gpipe" else stages)
 
@@ -275,7 +275,7 @@ def test_a_schedule_that_blocks_is_refused() -> None:
     [
         ("0F0,0F1\n1F1,1F0\n", "later micro-batch"),
         ("0F0\n0B0\n", "before its forward|ranks"),
-        ("0F0,0B0,0I0\n", "F alone"),
+        ("0F0,0B0,0I0\n", "beside B"),
     ],
 )
 def test_schedules_that_are_no_pipeline(text: str, message: str) -> None:

@@ -17,7 +17,7 @@ from oflow.check import load
 from oflow.cli.pipeline import schedule_plan
 from oflow.graph import Graph
 from oflow.plan import Plan
-from oflow.schedule import Schedule
+from oflow.schedule import Schedule, from_csv
 
 Options = dict[str, Any]
 
@@ -76,7 +76,7 @@ def opened(path: str, options: Options) -> Iterator[Given]:
 
 
 def _schedule(file: Path, options: Options) -> Given:
-    schedule = Schedule.from_csv(file.read_text(), file.stem)
+    schedule = from_csv(file.read_text(), file.stem)
     check_known(options, ("F", "B", "I", "W"), f"{file} (seconds of an action)")
     wrong = [name for name, value in options.items() if isinstance(value, bool) or not isinstance(value, int | float)]
     if wrong:

@@ -20,6 +20,7 @@ from oflow.cli.train import Measured, measured_step
 from oflow.errors import PlanError
 from oflow.graph import Graph
 from oflow.plan import Plan
+from oflow.schedule import to_csv
 from oflow.trace import Trace
 from oflow.view.style import seconds_text
 
@@ -207,8 +208,8 @@ def _makers(given: Given, what: str, trace: Trace | None) -> dict[str, Callable[
         if schedule is None:
             raise UsageError(f"{given.path} is no schedule; its plan shows the order of every stream")
         return {
-            ".txt": partial(view.text, schedule), ".svg": partial(view.svg, schedule), ".csv": schedule.to_csv,
-            ".json": lambda: json.dumps({"csv": schedule.to_csv()}),
+            ".txt": partial(view.text, schedule), ".svg": partial(view.svg, schedule), ".csv": partial(to_csv, schedule),
+            ".json": lambda: json.dumps({"csv": to_csv(schedule)}),
         }  # fmt: skip
     if what == "timeline" and trace is not None:
         return {

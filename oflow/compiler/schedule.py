@@ -22,7 +22,7 @@ COMPUTE = "compute"
 def schedule(plan: Plan, options: Options) -> Plan:
     acting = [a for a in plan.actor_templates if a.calls and a.stream == COMPUTE]
     stages = 1 + max((a.stage for a in acting), default=0)
-    rows = named_schedule(options.schedule, stages, plan.micro_batches)
+    rows = named_schedule(options.schedule, stages, stages, plan.micro_batches)
     uses = _uses(plan)
     depth = {id(a): d for a, d in zip(plan.actor_templates, joins_before(plan), strict=True)}
     registers = tuple(

@@ -146,7 +146,7 @@ def test_shipped_schedules_are_complete() -> None:
 def compiler_schedule(name: str, stages: int, micro_batches: int) -> of.Schedule:
     from oflow.compiler.schedules import named_schedule
 
-    return named_schedule(name, stages, micro_batches)
+    return named_schedule(name, stages, stages, micro_batches)
 
 
 @pytest.mark.parametrize(
