@@ -137,6 +137,12 @@ class Linked(Columns):
     words: np.ndarray
 
 
+def no_programs(actors: int) -> Linked:
+    """The programs of actors that run nothing."""
+    nothing, none = starts(np.zeros(actors, np.int64)), np.zeros(0, np.int64)
+    return Linked(nothing, none, none, none, none, none, none, nothing, none, none, none, none, none, none)
+
+
 def link(
     programs: Programs, tables: Tables, registers: np.ndarray, arenas: np.ndarray, routines: np.ndarray, symbols: np.ndarray,
     words: np.ndarray,

@@ -189,6 +189,6 @@ def test_as_many_workers_as_devices_change_nothing() -> None:
 
 
 def _workers_of(plan: Plan, workers: int) -> list[set[str]]:
-    from oflow.actors.simulator import shares
+    from oflow.actors.simulate import shares
 
     return [set(share) for share in shares(plan, workers)]

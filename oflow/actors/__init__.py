@@ -5,7 +5,8 @@ from __future__ import annotations
 from oflow.actors.actor import ACK, REQ, Actor, Launch, Message
 from oflow.actors.native import Compiled, native, processes, rehearse, shared_bytes
 from oflow.actors.session import Launcher, Session, SlotCall
-from oflow.actors.simulator import simulate, simulator
+from oflow.actors.simulate import simulate
+from oflow.actors.simulator import simulator
 from oflow.actors.threads import threads
 
 __all__ = [

@@ -20,7 +20,7 @@ from oflow.actors.blocked import ActorState, deadlock
 from oflow.actors.streams import host_streams
 from oflow.errors import DeadlockError
 from oflow.plan import Plan
-from oflow.trace import SlotEvent, Span, Trace
+from oflow.trace import SlotEvent, SlotEvents, Span, Spans, Trace
 
 Launcher = Callable[[int, tuple[int, ...]], None]
 SlotCall = Callable[[int, int], None]
@@ -159,8 +159,7 @@ class ActorSession(Session):
         return sum(actor.dropped for actor in (*self._hosted.values(), *self._device_actors().values()))
 
     def trace(self) -> Trace:
-        spans = sorted(self._spans, key=lambda s: (s.start, s.stop, s.actor, s.act))
-        return Trace(tuple(spans), tuple(sorted(self._events, key=lambda e: e.time)), self.steps, self._source)
+        return Trace(Spans.of(self._spans).in_time(), SlotEvents.of(self._events), self.steps, self._source)
 
     # ------------------------------------------------------------ for the drivers
 

@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush
 
 from oflow.actors.actor import Actor, Message
-from oflow.actors.blocked import deadlock
-from oflow.actors.session import ActorSession, Launcher, SlotCall, initial_events
+from oflow.actors.session import ActorSession, Launcher, SlotCall
 from oflow.actors.streams import Streams, device_streams
-from oflow.actors.workers import assign
 from oflow.machine import Machine
 from oflow.plan import Plan
-from oflow.trace import SlotEvent, Span, Trace
+from oflow.trace import Span
 
 
 class VirtualTime:
@@ -99,44 +97,6 @@ class VirtualTime:
             self.spans.append(Span(row, act, self.plan.actors[row].stream, self.time[0], stop))
         self._started += 1
         heappush(self._running, (stop, self._started, rows))
-
-
-def shares(plan: Plan, workers: int) -> list[list[str]]:
-    """The streams of each worker of the native driver with so many cores: with one worker the caller's thread does everything."""
-    devices = {stream.rpartition("/")[0] for stream in device_streams(plan)}
-    found = assign(plan, max(1, min(workers, len(devices))))
-    return [list(plan.streams)] if len(found) <= 1 else found
-
-
-def simulate(
-    plan: Plan, machine: Machine | None = None, steps: int = 3, *, events: bool = True, workers: int | None = None
-) -> Trace:
-    """Run `steps` steps in virtual time on `machine` (default: the plan's). Host actors act as soon as they are ready.
-
-    workers: how many cores the devices share, as the native driver divides them (None: every stream has its own).
-    events: record also when slots change hands; without them the trace has spans only and is made faster.
-    Raises DeadlockError when nobody can act before the end.
-    """
-    found, time = initial_events(plan) if events else [], [0.0]
-
-    def watch(event: str, register: int, slot: int, seq: int) -> None:
-        if event in ("write", "full", "free"):
-            found.append(SlotEvent(time[0], register, slot, event))
-
-    def make(row: int) -> Actor:
-        spec = plan.actors[row]
-        return Actor(spec, plan.registers, limit=steps * spec.acts, watch=watch if events else None)
-
-    def nowhere(message: Message) -> None:
-        raise AssertionError(f"every actor is simulated, yet {message} found none")
-
-    used, shared = plan.machine if machine is None else machine, [] if workers is None else shares(plan, workers)
-    world = VirtualTime(plan, plan.streams, used, make, None, nowhere, time, shared)
-    while world.advance():
-        pass
-    if any(actor.act < steps * plan.actors[row].acts for row, actor in world.actors.items()):
-        raise deadlock(plan, world.actors, world.streams.head, steps, f"{steps} steps are simulated")
-    return Trace(tuple(world.spans), tuple(found), steps, "simulated")
 
 
 class SimulatorSession(ActorSession):

@@ -16,7 +16,7 @@ from oflow.actors import simulate
 from oflow.check import check
 from oflow.graph import Graph
 from oflow.plan import Plan
-from oflow.trace import Trace
+from oflow.trace import Spans, Trace
 from tests.plans import chain, diamond, gpipe, pipeline_1f1b, random_plan
 from tests.test_graphtext import random_graph, small_graph
 from tests.view.things import rich_plan, schedule_1f1b
@@ -104,8 +104,8 @@ def equal_times(plan: Plan) -> Plan:
 
 
 def test_an_empty_run_has_a_timeline() -> None:
-    numbers_are_finite(view.timeline(Trace(()), chain(2, 1)))
-    assert view.bubbles(Trace(())) == {}
+    numbers_are_finite(view.timeline(Trace(Spans.of(())), chain(2, 1)))
+    assert view.bubbles(Trace(Spans.of(()))) == {}
 
 
 @pytest.mark.parametrize(("stages", "micro_batches"), [(1, 3), (2, 2), (4, 4), (4, 16), (5, 3)])

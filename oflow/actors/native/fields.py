@@ -20,7 +20,7 @@ PROGRAMS = (
 )  # fmt: skip
 STATE = (
     "ACT", "LIMIT", "MISSING", "NEXT", "HELD", "PHASE", "FULL", "WAITING", "OWED", "ACKED", "IDLE", "POINTER", "QUEUE", "HEAP",
-    "HEAP_SIZE", "MET", "GOING", "ENDED", "RECORDS", "WANTED", "CLOCK",
+    "HEAP_SIZE", "MET", "GOING", "ENDED", "RECORDS", "WANTED", "CLOCK", "SECONDS", "AGENDA", "SPANS",
 )  # fmt: skip
 SHARED = ("STOP", "STEPS", "AWAKE", "PARKED", "FINISHED", "RINGS")
 """Addresses in memory that all workers see. PARKED, FINISHED (steps whose acts it has all made): one word a worker, a cache line
@@ -30,6 +30,7 @@ NUMBERS = (
     "GOING_CALL", "SEEN_STEPS", "LEFT", "DRAINING", "WANTED_COUNT", "RECORDING", "RECORD_COUNT", "RECORD_CAPACITY", "RECORD_ROOM",
     "BUSY", "BUDGET_START", "DOUBT", "PENDING", "ROW", "CALL", "CALL_END", "STATUS", "STARTED",
     "YIELD", "SYSCALL", "FUTEX", "CLOCK_GETTIME", "GETPPID", "OWNER", "SPINS", "YIELDS",
+    "VIRTUAL", "TIME", "AGENDA_COUNT", "BEGUN", "SPAN_COUNT",
 )  # fmt: skip
 FIELDS = (*TABLES, *PROGRAMS, *STATE, *SHARED, *NUMBERS)
 AT: Any = namedtuple("World", FIELDS)(*range(len(FIELDS)))
@@ -49,6 +50,8 @@ of ROW are Python's; call CALL of ROW failed with STATUS; stopped; time to look 
 SPAN, WRITE, FULL_SLOT, FREE = range(4)
 """Kinds of records: (SPAN, row, act, start, stop) and (kind, register, slot, time, 0), times in nanoseconds."""
 RECORD_WORDS = 5
+AGENDA_WORDS, SPAN_WORDS = 3, 4
+"""In virtual time: an act that runs is (stop, how many began before it, key), one that has begun is (row, act, start, stop)."""
 BUSY_ENOUGH = 256
 """Weight of acts (about microseconds) after which the loop looks at the clock."""
 TICK_NANOSECONDS = 100_000_000

@@ -7,7 +7,7 @@ import numpy as np
 from oflow.actors.native.compiled import routines
 from oflow.actors.native.fields import TICK
 from oflow.actors.native.world import World, common, words
-from oflow.arrays import Linked, Tables, starts, tables
+from oflow.arrays import Tables, no_programs, tables
 from oflow.errors import DeadlockError, PlanError
 from oflow.plan import Plan
 
@@ -22,9 +22,8 @@ def rehearse(plan: Plan, t: Tables | None = None) -> Tables:
     """
     t = tables(plan) if t is None else t
     count = len(t.acts)
-    nobody, none = np.zeros(count, np.int64), np.zeros(0, np.int64)
-    empty = Linked(starts(nobody), none, none, none, none, none, none, starts(nobody), none, none, none, none, none, none)
-    everyone = common(t, empty, nobody, nobody, 0, np.ones(count), words)
+    nobody = np.zeros(count, np.int64)
+    everyone = common(t, no_programs(count), nobody, nobody, 0, np.ones(count), words)
     world = World(everyone, 0, alone=True, recording=False, zeros=words)
     before = _marking(t, world)
     loop = routines()

@@ -17,17 +17,17 @@ from oflow.actors.blocked import deadlock
 from oflow.actors.native import fields
 from oflow.actors.native.compiled import Compiled, PythonPrograms
 from oflow.actors.native.fields import IDLE, READY, STOPPED
+from oflow.actors.native.state import ActorView, head_of
 from oflow.actors.native.team import Team, Workers
 from oflow.actors.native.world import NUMBER
 from oflow.actors.session import Launcher, Session, SlotCall, initial_events
 from oflow.actors.threads import threads
 from oflow.errors import DeadlockError
 from oflow.plan import Plan
-from oflow.trace import SlotEvent, Span, Trace
+from oflow.trace import EVENTS, SlotEvent, SlotEvents, Span, Spans, Trace
 
 ROW, PENDING = NUMBER["ROW"], NUMBER["PENDING"]
 NANOSECOND = 1e-9
-EVENTS = {fields.WRITE: "write", fields.FULL_SLOT: "full", fields.FREE: "free"}
 
 
 class NativeSession(Session):
@@ -63,7 +63,7 @@ class NativeSession(Session):
     @property
     def host(self) -> Mapping[int, ActorView]:
         self._host_act(self._address)
-        return {row: ActorView(self._team, row) for row in self._ports}
+        return self._views(self._ports)
 
     # ------------------------------------------------------------ for the caller
 
@@ -125,9 +125,8 @@ class NativeSession(Session):
                 start, stop = (x * NANOSECOND - self._zero for x in (c, d))
                 spans.append(Span(a, b, self.plan.actors[a].stream, start, stop))
             else:
-                events.append(SlotEvent(c * NANOSECOND - self._zero, a, b, EVENTS[kind]))
-        spans.sort(key=lambda s: (s.start, s.stop, s.actor, s.act))
-        return Trace(tuple(spans), tuple(sorted(events, key=lambda e: e.time)), self.steps, "measured")
+                events.append(SlotEvent(c * NANOSECOND - self._zero, a, b, EVENTS[kind - fields.WRITE]))
+        return Trace(Spans.of(spans).in_time(), SlotEvents.of(events), self.steps, "measured")
 
     def close(self) -> None:
         self._fail(RuntimeError("the session is closed"))
@@ -172,45 +171,15 @@ class NativeSession(Session):
 
     def _blocked(self, waiting: str) -> DeadlockError:
         self._host_act(self._address)
-        views = {row: ActorView(self._team, row) for row in range(len(self.plan.actors))}
-        return deadlock(self.plan, views, self._head, max(self.steps, 1), waiting)
+        return deadlock(self.plan, self._views(range(len(self.plan.actors))), self._head, max(self.steps, 1), waiting)
+
+    def _views(self, rows: Iterable[int]) -> dict[int, ActorView]:
+        t, worlds, worker = self._team.compiled.tables, self._team.worlds, self._team.worker
+        acts = np.sum([world.arrays["act"] for world in worlds], axis=0)  # each world counts those of its own actors
+        return {row: ActorView(t, worlds[int(worker[row])].arrays, acts, row) for row in rows}
 
     def _head(self, row: int) -> int:
-        """The row that the stream of `row` wants next (-1: any)."""
-        world = self._team.worlds[int(self._team.worker[row])]
-        s = int(self._team.compiled.tables.stream[row])
-        start, stop = (int(n) for n in world.arrays["order_start"][s : s + 2])
-        return int(world.arrays["order"][start + int(world.arrays["pointer"][s])]) if stop > start else -1
-
-
-class ActorView:
-    """One actor's state in its worker's world, in the words of `oflow.actors.actor.Actor`; read it while nothing moves."""
-
-    def __init__(self, team: Team, row: int) -> None:
-        t = team.compiled.tables
-        self._tables, self.row = t, row
-        self._state = team.worlds[int(team.worker[row])].arrays
-        self._ports = range(int(t.port_start[row]), int(t.port_start[row + 1]))
-
-    @property
-    def act(self) -> int:
-        return int(self._state["act"][self.row])
-
-    @property
-    def ready(self) -> bool:
-        return bool(self._state["missing"][self.row] == 0 and self.act < self._state["limit"][self.row])
-
-    @property
-    def missing(self) -> tuple[int, ...]:
-        return tuple(n for n, p in enumerate(self._ports) if self._state["waiting"][p])
-
-    def owing(self, port: int) -> tuple[int, ...]:
-        """The readers that still owe an ack for the slot which out port `port` takes next: those whose oldest unacked slot it is."""
-        p, s, t = self._ports[port], self._state, self._tables
-        readers = t.readers[int(t.reader_start[p]) : int(t.reader_start[p + 1])]
-        owed = int(s["owed"][s["owed_start"][p] + s["next"][p]])
-        late = [int(t.port_actor[e]) for e in readers if s["acked"][e] == s["next"][p]]
-        return tuple(late[:owed] if owed else ())
+        return head_of(self._team.compiled.tables, self._team.worlds[int(self._team.worker[row])].arrays, row)
 
 
 def native(

@@ -102,11 +102,11 @@ class World:
         self._tables(shared, own)
         self._state(t, shared.called, zeros)
         sources = [] if alone else [int(r) for r in shared.rings.reshape(shared.workers + 1, -1)[:, me] if r]
-        self._put("SOURCES", np.array(sources, np.int64))
+        self.put("SOURCES", np.array(sources, np.int64))
         room = 4 * int(self.arrays["ended"].size) + sum(8 + r.size for r in shared.keep) + 64
-        self._put("RECORDS", zeros(RECORD_WORDS * (max(RECORDS, 4 * room) if recording else 1)))
+        self.put("RECORDS", zeros(RECORD_WORDS * (max(RECORDS, 4 * room) if recording else 1)))
         for name in ("STOP", "STEPS", "AWAKE", "PARKED", "FINISHED", "RINGS"):
-            self._put(name, getattr(shared, name.lower()))
+            self.put(name, getattr(shared, name.lower()))
         crowded = me == shared.workers and shared.workers >= (os.cpu_count() or 1)
         numbers = {
             "ME": me, "WORKERS": shared.workers, "ALONE": alone, "OWN_COUNT": len(own), "SOURCE_COUNT": len(sources),
@@ -128,7 +128,7 @@ class World:
         """Whether an own actor has not made all acts it was admitted to; those that the caller drives do not count."""
         return bool((self.arrays["act"][self._driven] < self.arrays["limit"][self._driven]).any())
 
-    def _put(self, field: str, array: np.ndarray) -> None:
+    def put(self, field: str, array: np.ndarray) -> None:
         """Name an array in the world; it lives as long as the world does."""
         made = np.ascontiguousarray(array, np.int64)
         self.arrays[field.lower()] = made
@@ -138,27 +138,27 @@ class World:
         t, linked = shared.tables, shared.linked
         group_sizes = np.bincount(t.meeting[t.meeting >= 0], minlength=1)
         members = np.flatnonzero(t.meeting >= 0)
-        self._put("CALLED", shared.called)
-        self._put("WEIGHT", shared.weight)
-        self._put("WORKER", shared.worker)
-        self._put("OUT", t.port_out)
-        self._put("REGISTER", t.port_register)
-        self._put("OWED_START", starts(t.slots * t.port_out))
-        self._put("HEAP_START", starts(np.bincount(t.stream, minlength=len(t.streams))))
-        self._put("GROUP_START", starts(group_sizes))
-        self._put("GROUP", members[np.argsort(t.meeting[members], kind="stable")])
-        self._put("OWN_ACTORS", own)
+        self.put("CALLED", shared.called)
+        self.put("WEIGHT", shared.weight)
+        self.put("WORKER", shared.worker)
+        self.put("OUT", t.port_out)
+        self.put("REGISTER", t.port_register)
+        self.put("OWED_START", starts(t.slots * t.port_out))
+        self.put("HEAP_START", starts(np.bincount(t.stream, minlength=len(t.streams))))
+        self.put("GROUP_START", starts(group_sizes))
+        self.put("GROUP", members[np.argsort(t.meeting[members], kind="stable")])
+        self.put("OWN_ACTORS", own)
         order_start, order = _orders(t, shared.called)
-        self._put("ORDER_START", order_start)
-        self._put("ORDER", order)
+        self.put("ORDER_START", order_start)
+        self.put("ORDER", order)
         for field in ("ACTS", "PORT_START", "STREAM", "PRIORITY", "MEETING", "PORT_ACTOR", "EVERY", "SLOTS", "PRODUCER"):
-            self._put(field, getattr(t, field.lower()))
-        self._put("READER_START", t.reader_start)
-        self._put("READERS", t.readers)
+            self.put(field, getattr(t, field.lower()))
+        self.put("READER_START", t.reader_start)
+        self.put("READERS", t.readers)
         for field in ("CALL_START", "ROUTINE", "WHEN", "WINDOW", "BLOCK", "SKIP"):
-            self._put(field, getattr(linked, field.lower()))
+            self.put(field, getattr(linked, field.lower()))
         for field in ("PATCH_START", "PATCH_WORD", "PATCH_PORT", "PATCH_BASE", "PATCH_STRIDE", "PATCH_PART"):
-            self._put(field, getattr(linked, field.lower()))
+            self.put(field, getattr(linked, field.lower()))
 
     def _state(self, t: Tables, called: np.ndarray, zeros: Zeros) -> None:
         actors, ports, streams = len(t.acts), len(t.every), len(t.streams)
@@ -173,11 +173,11 @@ class World:
             "WANTED": int(called.sum()), "CLOCK": 4,
         }  # fmt: skip
         for field, size in sizes.items():
-            self._put(field, zeros(max(size, 1)))
+            self.put(field, zeros(max(size, 1)))
         widest = int(np.diff(t.port_start).max(initial=1))
         group = int(np.bincount(t.meeting[t.meeting >= 0]).max(initial=1))
-        self._put("GOING", zeros(group))
-        self._put("ENDED", zeros(widest * group + 1))
+        self.put("GOING", zeros(group))
+        self.put("ENDED", zeros(widest * group + 1))
         s = self.arrays
         s["limit"][:actors] = np.where(called == 1, UNLIMITED, 0)
         s["idle"][:] = 1
