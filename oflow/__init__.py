@@ -33,6 +33,7 @@ from oflow.errors import (
 from oflow.frontend import data, nn, optim
 from oflow.frontend.capture import Spec, spec, stage, tap
 from oflow.frontend.constants import arange, constant, eye, full, identity, linspace, ones, tri, zeros
+from oflow.frontend.recompute import recompute
 from oflow.graph import Graph
 from oflow.machine import Device, Link, Machine, preset
 from oflow.ops import *  # noqa: F403
@@ -62,6 +63,6 @@ __all__ = [
     "OflowError", "OutOfMemory", "P", "Placement", "PlacementError", "Plan", "PlanError", "Program", "ProgramFailed",
     "ProtocolError", "S", "SbpError", "Schedule", "ShapeError", "Spec", "Times", "Trace", "TraceError", "WorkerLost",
     "compile", "data", "load", "nn",
-    "op", "optim", "pack", "placement", "preset", "sbp", "spec", "stage", "tap", "view",
+    "op", "optim", "pack", "placement", "preset", "recompute", "sbp", "spec", "stage", "tap", "view",
     "arange", "constant", "eye", "full", "identity", "linspace", "ones", "tri", "zeros", *_ops.__all__,
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 from oflow.errors import OflowError
@@ -40,6 +41,7 @@ class Value:
 class Node:
     """One operator call. `line` is the user's file:line; `phase` F, B or update; `rate` acts per step; `stage` a pipeline chunk.
 
+    `region`: the of.recompute regions it was traced in, outermost first; gradients are in those of their forward node.
     `placement` is where it runs; `wants` the layout it reads each operand in, from SBP inference until boxings are inserted.
     """
 
@@ -55,6 +57,7 @@ class Node:
     stream: str = "compute"
     line: str = ""
     wants: tuple[Layout, ...] = ()
+    region: tuple[int, ...] = ()
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -145,6 +148,11 @@ def verify(graph: Graph) -> None:
         raise OflowError(f"value %{lost[0]} has no type or no producer")
 
 
+def common_region(*regions: tuple[int, ...]) -> tuple[int, ...]:
+    """The of.recompute regions, outermost first, in which all of these stand."""
+    return tuple(same[0] for same in takewhile(lambda same: len(set(same)) == 1, zip(*regions, strict=False)))
+
+
 def rate_of(graph: Graph | Builder, value: int) -> int:
     """How many times a step `value` is made: once, or once a micro-batch."""
     time = graph.values[value].time
@@ -180,6 +188,7 @@ class Builder:
         self.stage: int | None = None
         self.phase = "F"
         self.placement: Placement | None = None
+        self.region: tuple[int, ...] = ()
 
     @classmethod
     def without_nodes(cls, graph: Graph) -> Builder:
@@ -193,7 +202,7 @@ class Builder:
 
     @contextmanager
     def at(self, **facts: Any) -> Iterator[None]:
-        """Within the block new nodes carry these facts (line, stage, phase, placement)."""
+        """Within the block new nodes carry these facts (line, stage, phase, placement, region)."""
         before = {name: getattr(self, name) for name in facts}
         for name, fact in facts.items():
             setattr(self, name, fact)
@@ -215,7 +224,7 @@ class Builder:
     ) -> Node:  # fmt: skip
         """Append a node. Its results are the values `outs`, which are there already, then new ones of these types."""
         outs = (*outs, *(self.value(type).id for type in types))
-        here = {"line": self.line, "stage": self.stage, "phase": self.phase, "placement": self.placement}
+        here = {"line": self.line, "stage": self.stage, "phase": self.phase, "placement": self.placement, "region": self.region}
         made = Node(self._node_id, op, tuple(ins), outs, attrs, **{**here, **facts})
         self._node_id += 1
         self.nodes.append(made)

@@ -104,7 +104,7 @@ class Program:
         """The program whose state this one shares: its layouts are the parameters' homes."""
         self.taps: dict[str, np.ndarray] = {}
         """Values of the taps of the last step."""
-        graph, plan = passes["fuse"], passes["memory"]
+        graph, plan = passes["recompute"], passes["memory"]
         assert isinstance(graph, Graph) and isinstance(plan, Plan)
         self.graph: Graph = replace(graph, evaluator=self._evaluate)
         self.plan: Plan = plan

@@ -10,6 +10,7 @@
     strict          no layout changes that nobody asked for, where the user says so
     host            inputs come from and outputs go to the caller's memory
     fuse            groups of elementwise nodes become one, sums go where they are wanted
+    recompute       values of marked regions are made again in the backward pass, not kept
     expand          Graph -> Plan: templates x rank table
     reuse           how far away the bytes that each call touches are
     chain           what a stream runs back to back becomes one actor
@@ -44,6 +45,7 @@ from oflow.compiler.options import Options, options
 from oflow.compiler.order import order
 from oflow.compiler.packing import pack
 from oflow.compiler.place import place
+from oflow.compiler.recompute import recompute
 from oflow.compiler.reuse import reuse
 from oflow.compiler.schedule import schedule
 from oflow.compiler.simplify import simplify
@@ -63,6 +65,7 @@ GRAPH_PASSES: tuple[Callable[[Graph, Options], Graph], ...] = (
     strict,
     host,
     fuse,
+    recompute,
 )
 PLAN_PASSES: tuple[Callable[[Plan, Options], Plan], ...] = (
     reuse,

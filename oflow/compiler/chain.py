@@ -8,6 +8,7 @@ scratch memory, at offsets that are reused inside the act.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from heapq import heapify, heappop, heappush
 
 from oflow.compiler.options import Options
 from oflow.compiler.overwrite import Temporary, overwrite
@@ -85,8 +86,26 @@ def _groups(plan: Plan) -> list[list[int]]:
                 readers.setdefault(port.register, []).append(group)
         _depend(group, sources + earlier)
         group.closed = group.closed or number in cut
-    # popcount of the ancestors is a topological order: a chain's ancestors contain all of theirs
-    return [g.members for g in sorted(groups, key=lambda g: (g.before.bit_count(), g.members[0]))]
+    return [g.members for g in _in_order(groups)]
+
+
+def _in_order(groups: list[_Group]) -> list[_Group]:
+    """After all that they depend on, else in the graph's order: what is computed again stays next to who needs it."""
+    waiting = [0] * len(groups)
+    for group in groups:
+        for number in group.after:
+            waiting[number] += 1
+    ready = [(g.members[0], g.number) for g in groups if not waiting[g.number]]
+    heapify(ready)
+    found = []
+    while ready:
+        group = groups[heappop(ready)[1]]
+        found.append(group)
+        for number in group.after:
+            waiting[number] -= 1
+            if not waiting[number]:
+                heappush(ready, (groups[number].members[0], number))
+    return found
 
 
 def _waits(plan: Plan, actor: ActorTemplate, number: int, depths: list[int]) -> int:

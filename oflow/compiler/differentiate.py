@@ -56,7 +56,7 @@ def differentiate(graph: Graph, options: Options) -> Graph:
 
 
 def _at(builder: Builder, node: Node) -> AbstractContextManager[None]:
-    return builder.at(line=node.line, stage=node.stage, placement=node.placement, phase="B")
+    return builder.at(line=node.line, stage=node.stage, placement=node.placement, phase="B", region=node.region)
 
 
 def _whose(builder: Builder, cotangent: int, value: int, asked: set[int]) -> int:

@@ -17,7 +17,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from oflow.compiler.recompute import needed
+from oflow.compiler.recompute_elementwise import needed
 from oflow.compiler.views import views
 from oflow.graph import Graph, Node, time_type
 from oflow.machine import Cost, Machine

@@ -1,6 +1,6 @@
 """fuse: what passes over the same elements becomes one node, and sums go where they are wanted without a copy.
 
-Four steps, each a file. `recompute`: the backward computes cheap forward values again instead of keeping them. Here: groups of
+Four steps, each a file. `recompute_elementwise`: the backward computes cheap forward values again instead of keeping them. Here: groups of
 elementwise nodes become one `fused` node each. `fold`: sums over micro-batches are added by the operator that makes the
 summands, and updates read the ranks' partial gradients themselves.
 
@@ -20,7 +20,7 @@ from itertools import pairwise
 from oflow.compiler.fold import fold
 from oflow.compiler.group import Group, Surroundings
 from oflow.compiler.options import Options
-from oflow.compiler.recompute import recompute
+from oflow.compiler.recompute_elementwise import recompute_elementwise
 from oflow.graph import Graph
 from oflow.machine import Machine
 
@@ -29,7 +29,7 @@ SLACK = 16
 
 
 def fuse(graph: Graph, options: Options) -> Graph:
-    return fold(_group(recompute(graph, options.machine), options.machine), options.machine)
+    return fold(_group(recompute_elementwise(graph, options.machine), options.machine), options.machine)
 
 
 def _group(graph: Graph, machine: Machine) -> Graph:

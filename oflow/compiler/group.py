@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from oflow.graph import Graph, Node, time_type
+from oflow.graph import Graph, Node, common_region, time_type
 from oflow.machine import Cost, Device, Machine
 from oflow.ops import REGISTRY
 from oflow.ops.blocks import loop_work
@@ -177,7 +177,8 @@ class Surroundings:
             "; ".join(lines), [names[v] for v in group.operands], [names[v] for v in group.results], group.sums,
             {name: number for (_, number), name in numbers.items()},  # type: ignore[misc]
         )  # fmt: skip
-        return replace(like, op=fused.name, ins=group.operands, outs=group.results, attrs=tuple(sorted(attrs.items())))
+        region = common_region(*(self.nodes[place].region for place in group.members))
+        return replace(like, op=fused.name, ins=group.operands, outs=group.results, attrs=tuple(sorted(attrs.items())), region=region)
 
 
 def _numbers(node: Node) -> bool:

@@ -137,6 +137,7 @@ def step_nodes(builder: Builder, value: int, steps: Sequence[Step], cause: Cause
             "boxing", (value,), (TensorType((source.type.size,), source.type.dtype) if flat else source.type,),
             freeze({"flat": step.flat, **_attrs(cause, leg + len(found))}), stage=reader.stage, phase=reader.phase,
             line=cause.line or reader.line, placement=layout.placement, rate=rate_of(builder, value), stream=stream,
+            region=reader.region,
         )  # fmt: skip
         builder.update_value(node.outs[0], time=time, layout=layout, name=source.name)
         value = node.outs[0]

@@ -1,111 +1,101 @@
-"""recompute: a cheap forward value that only elementwise nodes of the backward read is computed there again, not kept.
+"""recompute: forward values of marked regions are made again in the backward pass, from the region's inputs, instead of being kept.
 
-    forward   u = x + b; y = gelu(u)          u was written and kept for gelu's gradient
-    backward  u = x + b; dx = gelu_grad(g, u) now x, which is there anyway, is kept in its place
+    forward   with region 0: h = gelu(x @ up)      h was kept from here ...
+    backward  d = g @ h                            ... to here
+    backward  h' = gelu(x @ up); d = g @ h'        now only x is
 
-The copy stands next to its reader, and the groups of `fuse` make one pass of both. It is made where the bytes that are no longer
-written, read and kept outweigh the arithmetic, and what is kept does not grow. Last first: so a chain of cheap values is computed
-again from where it starts.
+Chen et al. 2016; nested regions are their recursion. A copy is the forward's node once more, boxings included, with the same
+attributes in the same layout: the same bits come out. It stands right before its first reader, so that no more of the backward
+pass is in memory at a time than one region. Random operators draw by name and element, so their copies draw alike; buffers are written by
+nodes of phase update, which have no copies.
+
+What a reader takes is decided by the regions that it shares with the value's maker: none, and it takes what was kept; the first k of
+the maker's regions, and it takes the copy of level k. So a region's outputs are kept for readers behind it, and an inner region's
+values are made for the outer region's copy and once more for the inner one's backward.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
-from oflow.compiler.group import MAP, Surroundings
-from oflow.graph import Graph, Node, rate_of
-from oflow.machine import Machine
+from oflow.compiler.options import Options
+from oflow.compiler.recompute_elementwise import needed
+from oflow.graph import Graph, Node, common_region, rate_of
+from oflow.ops import REGISTRY
+from oflow.sbp import HOST
 
-SLACK = 16
-"""One part in so many of a value's bytes may be kept more: a bias beside the activation."""
+Level = Callable[[tuple[int, ...], Node], int]
+"""(regions of a reader, maker of a value it reads) -> the level of the copy it reads, 0 for what is kept."""
 
 
-def recompute(graph: Graph, machine: Machine) -> Graph:
-    found = _Copies(Surroundings(graph, machine))
-    for place in reversed(range(len(graph.nodes))):
-        found.visit(place)
-    return found.graph()
+def recompute(graph: Graph, options: Options) -> Graph:
+    return compute_again(graph, _shared) if any(node.region for node in graph.nodes) else graph
+
+
+def _shared(region: tuple[int, ...], maker: Node) -> int:
+    return len(common_region(region, maker.region))
+
+
+def compute_again(graph: Graph, level: Level) -> Graph:
+    """The graph with copies in the backward pass of those nodes that `level` says, as far as they can be computed again."""
+    copies = _Copies(graph, level)
+    for node in graph.nodes:
+        copies.nodes.append(replace(node, ins=copies.read(node, node.region)) if backward(node) else node)
+    nodes = needed(graph, copies.nodes)
+    alive = {v for n in nodes for v in n.outs} | set(graph.inputs) | {p.value for p in graph.parameters}
+    return replace(graph, nodes=nodes, values={v: value for v, value in copies.values.items() if v in alive})
+
+
+def backward(node: Node) -> bool:
+    return node.phase not in ("F", "update")
 
 
 class _Copies:
-    """Which readers get a copy of which nodes: `before` lists, for each reader's place, the places of the nodes to copy."""
+    """The nodes so far; the values of the copies by what they copy and by level."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self.around = around
-        self.before: dict[int, list[int]] = {}
-        self.late: dict[int, list[int]] = {}
-        """For each value the places (of nodes, or of readers that got a copy) of a later phase that read it."""
-        for v, readers in around.readers.items():
-            self.late[v] = [r for r in readers if v in around.makers and around.nodes[r].phase != around.nodes[around.makers[v]].phase]
+    def __init__(self, graph: Graph, level: Level) -> None:
+        self.nodes: list[Node] = []
+        self.values = dict(graph.values)
+        self._level = level
+        self._makers = {v: node for node in graph.nodes if can_be_copied(graph, node) for v in node.outs}
+        self._made: dict[tuple[int, int], int] = {}
+        self._node_ids = count(max((n.id for n in graph.nodes), default=-1) + 1)
+        self._value_ids = count(max(graph.values, default=-1) + 1)
 
-    def visit(self, place: int) -> None:
-        around, node = self.around, self.around.nodes[place]
-        if around.roles[place] != MAP or node.outs[0] in around.sinks:
-            return
-        (v,) = node.outs
-        late = self.late[v]
-        if not late or not all(around.roles[r] == MAP and _beside(node, around.nodes[r]) for r in late):
-            return
-        if not self._pays(place):
-            return
-        for reader in late:
-            self.before.setdefault(reader, []).append(place)
-            for operand in dict.fromkeys(node.ins):
-                if reader not in self.late.setdefault(operand, []):
-                    self.late[operand].append(reader)
-        self.late[v] = []
+    def read(self, reader: Node, region: tuple[int, ...]) -> tuple[int, ...]:
+        """What the reader reads in the place of its operands; copies that are not there yet are appended."""
+        return tuple(self._copy(v, reader.stage, region) for v in reader.ins)
 
-    def _pays(self, place: int) -> bool:
-        around, node = self.around, self.around.nodes[place]
-        (v,) = node.outs
-        size, operands = around.nbytes((v,)), tuple(dict.fromkeys(node.ins))
-        kept = around.nbytes([o for o in operands if not self._kept(o, node)]) - size
-        if kept > size // SLACK:
-            return False
-        readers = [r for r in around.readers[v] if around.nodes[r].phase == node.phase]
-        stays_inside = all(around.roles[r] and around.keys[r] == around.keys[place] for r in readers)
-        read = sum(around.nbytes([o for o in operands if o not in around.nodes[r].ins]) - size for r in self.late[v])
-        moved = read + kept - (size if stays_inside else 0)
-        device, flops = around.device(place), around.flops(place) * around.shard(v).size * len(self.late[v])
-        return flops / device.flops + moved / device.memory_bandwidth < 0
+    def _copy(self, v: int, stage: int | None, region: tuple[int, ...]) -> int:
+        maker = self._makers.get(v)
+        if maker is None or maker.stage != stage:
+            return v
+        level = self._level(region, maker)
+        if level and (v, level) not in self._made:
+            self._again(maker, level)
+        return self._made[v, level] if level else v
 
-    def _kept(self, v: int, node: Node) -> bool:
-        """Whether a value is there in the backward anyway: kept state, read there, or made once a step."""
-        if v not in self.around.makers:
-            return v in self.around.state
-        return bool(self.late.get(v)) or rate_of(self.around.graph, v) < node.rate
-
-    def graph(self) -> Graph:
-        graph = self.around.graph
-        values = dict(graph.values)
-        nodes: list[Node] = []
-        node_ids, value_ids = count(max((n.id for n in graph.nodes), default=-1) + 1), count(max(values, default=-1) + 1)
-        for place, node in enumerate(graph.nodes):
-            again: dict[int, int] = {}
-            for copied in sorted(self.before.get(place, [])):
-                original = graph.nodes[copied]
-                made = replace(values[original.outs[0]], id=next(value_ids))
-                values[made.id] = made
-                ins = tuple(again.get(v, v) for v in original.ins)
-                nodes.append(replace(original, id=next(node_ids), ins=ins, outs=(made.id,), phase=node.phase))
-                again[original.outs[0]] = made.id
-            nodes.append(replace(node, ins=tuple(again.get(v, v) for v in node.ins)))
-        return replace(graph, nodes=needed(graph, nodes), values=values)
+    def _again(self, node: Node, level: int) -> None:
+        ins = self.read(node, node.region[:level])
+        outs = tuple(next(self._value_ids) for _ in node.outs)
+        for v, made in zip(node.outs, outs, strict=True):
+            self.values[made] = replace(self.values[v], id=made)
+            self._made[v, level] = made
+        self.nodes.append(replace(node, id=next(self._node_ids), ins=ins, outs=outs, phase="B"))
 
 
-def _beside(node: Node, reader: Node) -> bool:
-    """Whether a copy of the node can run where and as often as the reader does, before anything it reads is rewritten."""
-    facts = [(n.placement, n.stage, n.rate, n.stream) for n in (node, reader)]
-    return reader.phase != "update" and facts[0] == facts[1]
+def can_be_copied(graph: Graph, node: Node) -> bool:
+    """Whether the node is work of each micro-batch on values of its own stage and devices, and writes nothing but its results."""
+    op = REGISTRY[node.op]
+    once = graph.micro_batches > 1 and (node.rate == 1 or any(rate_of(graph, v) == 1 for v in node.outs))
+    if node.phase != "F" or once or op.inplace or op.lowering == "accumulate" or node.placement == HOST:
+        return False
+    return op.lowering != "pull" or _stays(graph, node)
 
 
-def needed(graph: Graph, nodes: list[Node]) -> tuple[Node, ...]:
-    """The nodes that a sink depends on."""
-    needed = graph.sinks()
-    kept = []
-    for node in reversed(nodes):
-        if needed.intersection(node.outs):
-            needed.update(node.ins)
-            kept.append(node)
-    return tuple(reversed(kept))
+def _stays(graph: Graph, node: Node) -> bool:
+    """Whether a boxing reads the devices it writes: not from the host, nor from the stage before."""
+    source = graph.values[node.ins[0]].layout
+    return source is not None and node.placement is not None and set(source.placement.devices) == set(node.placement.devices)

@@ -80,6 +80,8 @@ class _Trace:
         """What buffers were assigned in this trace: reading one after writing it gives what was written."""
         self.states: dict[int, int] = {}
         self.taps: dict[str, Tensor] = {}
+        self.regions = 0
+        """How many of.recompute regions were entered."""
 
     def parameter(self, p: Parameter) -> Tensor:
         return self.written[id(p)] if id(p) in self.written else self._kept(p)

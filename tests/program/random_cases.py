@@ -36,7 +36,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Case:
-    """trains: the first output is the loss of a step of SGD. exact: the values are whole numbers, to be equal bit for bit."""
+    """trains: the first output is the loss of a step of SGD. exact: the values are whole numbers, to be equal bit for bit.
+
+    regions: (first step, step after the last) that is computed again; they nest.
+    """
 
     inputs: tuple[Source, ...]
     parameters: tuple[Source, ...]
@@ -47,6 +50,7 @@ class Case:
     micro_batches: int = 1
     options: Numbers = ()
     seed: int = 0
+    regions: tuple[tuple[int, int], ...] = ()
 
 
 # ------------------------------------------------------------ functions that are not called as they are
@@ -115,7 +119,9 @@ def traced(case: Case, alone: bool) -> Callable[..., Any]:
 
     def function(*inputs: Any) -> Any:
         values = [*inputs, *(getattr(model, f"p{i}") for i in range(len(case.parameters)))]
-        for step in case.steps:
+        open_regions: list[tuple[int, Any]] = []
+        for at, step in enumerate(case.steps):
+            _enter_regions(case, at, open_regions)
             operands = [values[i] for i in step.operands]
             if step.function != "to_global":
                 values.append(call(step, *operands))
@@ -124,9 +130,20 @@ def traced(case: Case, alone: bool) -> Callable[..., Any]:
             else:
                 to = of.Layout.parse(dict(step.given)["to"])
                 values.append(operands[0].to_global(to.placement, to.sbp))
+        _enter_regions(case, len(case.steps), open_regions)
         return tuple(values[i] for i in case.outputs)
 
     return function
+
+
+def _enter_regions(case: Case, at: int, now: list[tuple[int, Any]]) -> None:
+    """Leave the regions that end at a step, innermost first, and enter those that begin at it."""
+    while now and now[-1][0] <= at:
+        now.pop()[1].__exit__(None, None, None)
+    for stop in sorted((stop for start, stop in case.regions if start == at), reverse=True):
+        region = of.recompute()
+        region.__enter__()
+        now.append((stop, region))
 
 
 def compiled(case: Case, alone: bool = False, **options: Any) -> of.Program:
