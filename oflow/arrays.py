@@ -298,15 +298,11 @@ def _edges(plan: Plan, register: np.ndarray, out: np.ndarray, registers: int) ->
     made_by[register[outs]] = outs
     if np.count_nonzero(made_by >= 0) != len(outs):
         twice = register[outs][made_by[register[outs]] != outs][0]
-        raise PlanError(f"register row {twice} ({_name(plan, int(twice))}) has two producers")
+        raise PlanError(f"register row {twice} ({plan.register_label(int(twice))}) has two producers")
     producer = np.where(out, -1, made_by[register])
     ins = np.flatnonzero(producer >= 0)
     readers = ins[np.argsort(producer[ins], kind="stable")]
     return producer, starts(np.bincount(producer[ins], minlength=len(register))), readers
-
-
-def _name(plan: Plan, row: int) -> str:
-    return plan.register_templates[plan.register_template_of(row)].name
 
 
 def _orders(plan: Plan, streams: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

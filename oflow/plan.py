@@ -297,6 +297,17 @@ class Plan:
         """The register template that register `row` is stamped from."""
         return bisect_right(self.register_bases, row) - 1
 
+    def actor_label(self, row: int) -> str:
+        """The label of an actor row, without stamping it; likewise `register_label`."""
+        number = self.template_of(row)
+        template = self.actor_templates[number]
+        return f"{template.name}@{self.rank_table[template.group][row - self.actor_bases[number]]}"
+
+    def register_label(self, row: int) -> str:
+        number = self.register_template_of(row)
+        template = self.register_templates[number]
+        return f"{template.name}@{self.rank_table[template.group][row - self.register_bases[number]]}"
+
     @property
     def devices(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(device for ranks in self.rank_table for device in ranks))

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from oflow.arrays import tables
 from oflow.check.acts import ActGraph, act_graph
+from oflow.check.cycle import bound, named_cycle
 from oflow.check.game import play
 from oflow.check.memory import check_memory
-from oflow.check.period import PER_SECOND, Steady, bound, busy_seconds, named_cycle, steady
+from oflow.check.period import PER_SECOND, Steady, busy_seconds, steady
 from oflow.check.rates import check_rates
 from oflow.check.references import check_references, read_plan
 from oflow.plan import Plan
@@ -39,7 +43,7 @@ class Proof:
     bound: str
     busy: dict[str, float]
     acts: int
-    starts: tuple[float, ...] = field(default=(), repr=False)
+    starts: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
 
     def __str__(self) -> str:
         lines = [f"deadlock-free: one step of {self.acts} acts returns every slot and token to where it was"]
@@ -68,13 +72,13 @@ def check(plan: Plan) -> Proof:
     A stream without an order picks its acts at run time; for it the period is a lower bound.
     """
     check_references(plan)
-    check_rates(plan)
-    fired = play(plan)
-    graph = act_graph(plan, fired)
+    t = tables(plan)
+    check_rates(plan, t)
+    fired = play(plan, t)
+    graph = act_graph(plan, fired, t)
     arenas, states = check_memory(plan, graph)
     found = steady(graph)
-    starts = tuple(float(s / PER_SECOND) for s in found.starts[: len(fired)])
     return Proof(
         True, arenas, states, float(found.period / PER_SECOND), named_cycle(graph, found), bound(graph, found),
-        busy_seconds(graph), len(fired), starts,
+        busy_seconds(graph), len(fired), found.starts[: len(fired)],
     )  # fmt: skip

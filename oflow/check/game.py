@@ -8,194 +8,162 @@ for marked graphs. Time and space are linear in acts x ports.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import numpy as np
+
+from oflow.arrays import Tables, starts, tables
+from oflow.check.loops import fixed, run
+from oflow.check.loops.play import play_step
 from oflow.check.rates import replayed
 from oflow.errors import DeadlockError
-from oflow.plan import Plan, Port
-
-Act = tuple[int, int]
-"""(actor row, act within the step)"""
+from oflow.plan import Plan
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Board:
-    """The counters of a play. Arc arrays have one entry an arc; actor arrays one an actor row."""
+    """The columns of a play. Arcs: data of each edge, then credit of each, so that arc % edges is the edge.
 
-    tokens: list[int] = field(default_factory=list)
-    register: list[int] = field(default_factory=list)
-    source: list[int] = field(default_factory=list)
-    is_credit: list[bool] = field(default_factory=list)
-    takes: list[list[tuple[int, int]]] = field(default_factory=list)
-    """(every, arc) of each actor; likewise `gives`."""
-    gives: list[list[tuple[int, int]]] = field(default_factory=list)
-    needs: list[list[int]] = field(default_factory=list)
-    """Arcs of the actor's next act that it has not yet found a token on, last first."""
-    acts: list[int] = field(default_factory=list)
-    done: list[int] = field(default_factory=list)
-    orders: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    place: dict[str, int] = field(default_factory=dict)
-    """How far each ordered stream is in its order."""
-    waiter: dict[int, int] = field(default_factory=dict)
-    """The actor that waits for a token on an arc."""
-    partners: dict[str, tuple[int, ...]] = field(default_factory=dict)
-
-
-def play(plan: Plan) -> list[Act]:
-    """Play one step and return its acts in the order they fired. The plan is balanced (`check_rates`).
-
-    Raises DeadlockError, whose `cycle` says who waits for whom and for what, when the play stops before the end of the step or
-    does not end in the marking it started from.
+    reads: the in port of each edge. tokens, source, target: of each arc. take_start (A + 1), take_every, take_arc: what each actor takes,
+    likewise gives.
     """
-    board = _set_up(plan)
-    start = list(board.tokens)
-    fired: list[Act] = []
-    queue = deque(range(len(plan.actors)))
-    while queue:
-        row = queue.popleft()
-        group = _ready(plan, board, row)
-        for member in group:
-            fired.append((member, board.done[member]))
-            _fire(plan, board, member, queue)
-    if any(done < acts for done, acts in zip(board.done, board.acts, strict=True)):
-        raise _deadlock(plan, board)
-    if board.tokens != start:
-        arc = next(i for i, (now, then) in enumerate(zip(board.tokens, start, strict=True)) if now != then)
-        label = plan.registers[board.register[arc]].label
-        raise DeadlockError(f"a step does not end as it began: {label} has {board.tokens[arc]} tokens, not {start[arc]}")
+
+    reads: np.ndarray
+    tokens: np.ndarray
+    source: np.ndarray
+    target: np.ndarray
+    take_start: np.ndarray
+    take_every: np.ndarray
+    take_arc: np.ndarray
+    give_start: np.ndarray
+    give_every: np.ndarray
+    give_arc: np.ndarray
+    stream: np.ndarray
+    place: np.ndarray
+    order: np.ndarray
+    done: np.ndarray
+    cursor: np.ndarray
+    waits: np.ndarray
+
+
+def play(plan: Plan, t: Tables | None = None, *, compiled: bool | None = None) -> np.ndarray:
+    """Play one step and return its acts in the order they fired, as nodes: ``bases[row] + act``, `bases` as in an `ActGraph`.
+
+    The plan is balanced (`check_rates`). Raises DeadlockError, whose `cycle` says who waits for whom and for what, when the play
+    stops before the end of the step or does not end in the marking it started from.
+    """
+    t = tables(plan) if t is None else t
+    board = _set_up(t)
+    begun = board.tokens.copy()
+    actors = len(t.acts)
+    member = np.flatnonzero(t.meeting >= 0)
+    members = member[np.argsort(t.meeting[member], kind="stable")]
+    meetings = int(t.meeting.max(initial=-1)) + 1
+    bases = starts(t.acts)
+    fired = np.empty(bases[-1], np.int64)
+    run(
+        play_step, fixed(np.array([actors])), fixed(bases), fixed(t.acts), board.done, fixed(board.stream), fixed(board.order), board.place,
+        fixed(board.take_start), fixed(board.take_every), fixed(board.take_arc),
+        fixed(board.give_start), fixed(board.give_every), fixed(board.give_arc),
+        fixed(board.target), board.tokens, board.cursor, board.waits,
+        fixed(t.meeting), fixed(starts(np.bincount(t.meeting[member], minlength=meetings))), fixed(members),
+        np.zeros(meetings, np.int64), np.zeros(actors, np.int64), np.arange(actors), np.ones(actors, np.int64), fired,
+        compiled=compiled,
+    )  # fmt: skip
+    if (board.done < t.acts).any():
+        raise _deadlock(plan, t, board)
+    if (board.tokens != begun).any():
+        arc = int(np.argmax(board.tokens != begun))
+        label = plan.register_label(_register(t, board, arc))
+        raise DeadlockError(f"a step does not end as it began: {label} has {board.tokens[arc]} tokens, not {begun[arc]}")
     return fired
 
 
-def _set_up(plan: Plan) -> _Board:
-    board = _Board()
-    board.acts = [actor.acts for actor in plan.actors]
-    board.done = [0] * len(plan.actors)
-    board.takes = [[] for _ in plan.actors]
-    board.gives = [[] for _ in plan.actors]
-    board.orders = replayed(plan)
-    board.place = dict.fromkeys(board.orders, 0)
-    outs: dict[int, Port] = {p.register: p for actor in plan.actors for p in actor.outs}
-    groups: dict[str, list[int]] = {}
-    for actor in plan.actors:
-        for port in actor.ins:
-            register = plan.registers[port.register]
-            if port.every and register.producer >= 0:
-                writer, reader = (register.producer, outs[port.register].every), (actor.id, port.every)
-                _add_arc(board, port.register, writer, reader, register.initial, credit=False)
-                _add_arc(board, port.register, reader, writer, register.slots - register.initial, credit=True)
-        if actor.rendezvous:
-            groups.setdefault(actor.rendezvous, []).append(actor.id)
-    board.partners = {name: tuple(rows) for name, rows in groups.items()}
-    board.needs = [_needs(board, row) for row in range(len(plan.actors))]
-    return board
+def _set_up(t: Tables) -> _Board:
+    reads = np.flatnonzero((t.producer >= 0) & (t.every > 0))
+    made = t.producer[reads]
+    reader, writer = t.port_actor[reads], t.port_actor[made]
+    initial = t.initial[t.port_register[reads]]
+    source, target = np.concatenate([writer, reader]), np.concatenate([reader, writer])
+    gives, takes = np.concatenate([t.every[made], t.every[reads]]), np.concatenate([t.every[reads], t.every[made]])
+    take_arc, give_arc = np.argsort(target, kind="stable"), np.argsort(source, kind="stable")
+    actors, ordered = len(t.acts), replayed(t)
+    take_start = starts(np.bincount(target, minlength=actors))
+    return _Board(
+        reads, np.concatenate([initial, t.slots[reads] - initial]), source, target,
+        take_start, takes[take_arc], take_arc,
+        starts(np.bincount(source, minlength=actors)), gives[give_arc], give_arc,
+        np.where(ordered[t.stream], t.stream, -1), t.order_start[:-1].copy(), np.append(t.order, -1),
+        np.zeros(actors, np.int64), take_start[:-1].copy(), np.full(actors, -1),
+    )  # fmt: skip
 
 
-def _add_arc(board: _Board, register: int, source: Act, target: Act, tokens: int, *, credit: bool) -> None:
-    """`source` and `target` are (actor row, every)."""
-    arc = len(board.tokens)
-    board.tokens.append(tokens)
-    board.register.append(register)
-    board.source.append(source[0])
-    board.is_credit.append(credit)
-    board.gives[source[0]].append((source[1], arc))
-    board.takes[target[0]].append((target[1], arc))
-
-
-def _needs(board: _Board, row: int) -> list[int]:
-    act = board.done[row]
-    return [arc for every, arc in board.takes[row] if act % every == 0]
-
-
-def _head(plan: Plan, board: _Board, row: int) -> int:
-    """The actor whose turn it is on the stream of `row`: itself where the stream has no order, -1 at the end of a step."""
-    stream = plan.actors[row].stream
-    place = board.place.get(stream)
-    if place is None:
-        return row
-    return board.orders[stream][place] if place < len(board.orders[stream]) else -1
-
-
-def _able(plan: Plan, board: _Board, row: int) -> bool:
-    """Whether the actor alone could act. A token seen stays (one taker an arc), so the search goes on where it stopped."""
-    if board.done[row] == board.acts[row] or _head(plan, board, row) != row:
-        return False
-    needs = board.needs[row]
-    while needs:
-        if not board.tokens[needs[-1]]:
-            board.waiter[needs[-1]] = row
-            return False
-        needs.pop()
-    return True
-
-
-def _ready(plan: Plan, board: _Board, row: int) -> tuple[int, ...]:
-    """The actors that fire together with `row` now, or () where one of them cannot."""
-    if not _able(plan, board, row):
-        return ()
-    name = plan.actors[row].rendezvous
-    group = board.partners[name] if name else (row,)
-    return group if all(_able(plan, board, member) for member in group) else ()
-
-
-def _fire(plan: Plan, board: _Board, row: int, queue: deque[int]) -> None:
-    act = board.done[row]
-    for every, arc in board.takes[row]:
-        if act % every == 0:
-            board.tokens[arc] -= 1
-    for every, arc in board.gives[row]:
-        if (act + 1) % every == 0:
-            board.tokens[arc] += 1
-            if arc in board.waiter:
-                queue.append(board.waiter.pop(arc))
-    board.done[row] = act + 1
-    board.needs[row] = _needs(board, row)
-    queue.append(row)
-    stream = plan.actors[row].stream
-    if stream in board.place:
-        board.place[stream] += 1
-        head = _head(plan, board, row)
-        if head not in (-1, row):
-            queue.append(head)
+def _register(t: Tables, board: _Board, arc: int) -> int:
+    return int(t.port_register[board.reads[arc % len(board.reads)]])
 
 
 # ---------------------------------------------------------------- why a play stopped
 
 
-def _deadlock(plan: Plan, board: _Board) -> DeadlockError:
-    row = next(r for r, acts in enumerate(board.acts) if board.done[r] < acts)
-    path: list[int] = []
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """Whom a blocked actor waits for, the sentence that says so, and the register whose slots would help or the stream whose
+    order would ("" for none)."""
+
+    other: int
+    text: str
+    register: str = ""
+    stream: str = ""
+
+
+def _deadlock(plan: Plan, t: Tables, board: _Board) -> DeadlockError:
+    row = int(np.argmax(board.done < t.acts))
+    path: dict[int, _Wait] = {}
     while row not in path:
-        path.append(row)
-        row = _waits_for(plan, board, row)[0]
-    cycle = path[path.index(row) :]
-    lines = tuple(_waits_for(plan, board, r)[1] for r in cycle)
-    slots = {fix: None for r in cycle if (fix := _waits_for(plan, board, r)[2])}
-    streams = {plan.actors[r].stream: None for r in cycle if _head(plan, board, r) != r}
+        path[row] = _waits_for(plan, t, board, row)
+        row = path[row].other
+    rows = list(path)
+    cycle = [path[r] for r in rows[rows.index(row) :]]
+    slots = dict.fromkeys(wait.register for wait in cycle if wait.register)
+    streams = dict.fromkeys(wait.stream for wait in cycle if wait.stream)
     remedies = [f"more slots for {' or '.join(slots)}"] * bool(slots) + [
         f"another order on {' or '.join(streams)}"
     ] * bool(streams)
     if not remedies:
         remedies = ["an initial token on one of these registers, or a cut of the loop"]
+    lines = tuple(wait.text for wait in cycle)
     text = "".join(f"\n  {line}" for line in lines)
     return DeadlockError(f"the plan can hang; each waits for the next:{text}\nIt needs {', or '.join(remedies)}.", cycle=lines)
 
 
-def _waits_for(plan: Plan, board: _Board, row: int) -> tuple[int, str, str]:
-    """Whom a blocked actor waits for, the sentence that says so, and the register whose slots would help ("" for none)."""
-    actor = plan.actors[row]
-    start = f"{actor.label} (act {board.done[row]}) waits for"
-    head = _head(plan, board, row)
+def _waits_for(plan: Plan, t: Tables, board: _Board, row: int) -> _Wait:
+    start = f"{plan.actor_label(row)} (act {board.done[row]}) waits for"
+    head = _head(t, board, row)
     if head != row:
-        other = plan.actors[head]
-        return head, f"{start} its turn on stream {actor.stream} behind {other.label} (act {board.done[head]})", ""
-    arc = next((a for a in board.needs[row] if not board.tokens[a]), None)
-    if arc is None:
-        partner = next(r for r in board.partners[actor.rendezvous] if not _able(plan, board, r))
-        return partner, f"{start} its rendezvous partner {plan.actors[partner].label} in {actor.rendezvous}", ""
-    source = board.source[arc]
-    register, other = plan.registers[board.register[arc]], plan.actors[source]
-    if board.is_credit[arc]:
-        slots = f"{register.slots} slot" + "s" * (register.slots > 1)
-        return source, f"{start} a free slot of {register.label} ({slots}) from {other.label}", register.label
-    return source, f"{start} data of {register.label} from {other.label}", ""
+        stream, behind = t.streams[t.stream[row]], f"{plan.actor_label(head)} (act {board.done[head]})"
+        return _Wait(head, f"{start} its turn on stream {stream} behind {behind}", stream=stream)
+    arc = _missing(board, row)
+    if arc < 0:
+        partners = np.flatnonzero(t.meeting == t.meeting[row]).tolist()
+        partner = next(r for r in partners if _head(t, board, r) != r or _missing(board, r) >= 0 or board.done[r] == t.acts[r])
+        name = plan.actor_templates[plan.template_of(row)].rendezvous
+        return _Wait(partner, f"{start} its rendezvous partner {plan.actor_label(partner)} in {name}")
+    source, number = int(board.source[arc]), _register(t, board, arc)
+    register, other = plan.register_label(number), plan.actor_label(source)
+    if arc >= len(board.reads):
+        slots = int(t.slots[board.reads[arc - len(board.reads)]])
+        return _Wait(source, f"{start} a free slot of {register} ({slots} slot{'s' * (slots > 1)}) from {other}", register)
+    return _Wait(source, f"{start} data of {register} from {other}")
+
+
+def _head(t: Tables, board: _Board, row: int) -> int:
+    """The actor whose turn it is on the stream of `row`: itself where the stream has no order."""
+    return int(board.order[board.place[board.stream[row]]]) if board.stream[row] >= 0 else row
+
+
+def _missing(board: _Board, row: int) -> int:
+    """An arc without a token that the actor's next act needs; -1 where there is none."""
+    takes = slice(board.take_start[row], board.take_start[row + 1])
+    needed = board.take_arc[takes][board.done[row] % board.take_every[takes] == 0]
+    empty = needed[board.tokens[needed] == 0]
+    return int(empty[0]) if len(empty) else -1

@@ -2,174 +2,175 @@
 
 Found by Dinkelbach's iteration: guess the period, look for a cycle that needs longer, take its ratio as the next guess. When no
 cycle does, the longest-path potentials are a periodic schedule, which proves the period in one pass over the arcs. Seconds are
-rounded to whole femtoseconds, so that all comparisons are exact.
+rounded to whole femtoseconds, so that all comparisons are exact; where the numbers of a step would not fit in 62 bits, to a
+thousandfold of them and so on, and the period is exact for these.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from oflow.check.acts import ActGraph, stream_acts
+import numpy as np
+
+from oflow.check.acts import ActGraph
+from oflow.check.loops import fixed, run
+from oflow.check.loops.potentials import raised_cycles, sweep
 
 PER_SECOND = 10**15
+LARGEST = 1 << 62
+COARSER = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Steady:
     """`period` in femtoseconds; `cycle`: arcs of the critical cycle in order, () where `stream` alone bounds the period.
 
-    `starts`: femtoseconds at which each node may start in every period.
+    weights (N): length of each node in `unit` femtoseconds. potentials (N): when each node may start in every period, in units of
+    unit / `parts`, where `parts` makes the period a whole number of them.
     """
 
     period: Fraction
     cycle: tuple[int, ...]
     stream: str
-    starts: tuple[Fraction, ...]
+    weights: np.ndarray
+    unit: int
+    parts: int
+    potentials: np.ndarray
+
+    @property
+    def starts(self) -> np.ndarray:
+        """(N) seconds at which each node may start in every period."""
+        return self.potentials * (self.unit / self.parts / PER_SECOND)
 
 
-def steady(graph: ActGraph) -> Steady:
-    weights = [round(s * PER_SECOND) for s in graph.seconds]
-    period, stream = _busiest(graph, weights)
-    cycle: tuple[int, ...] = ()
-    potentials, unit = [0] * len(weights), period.denominator
-    parents = [-1] * len(weights)
-    while _relax(graph, weights, period, potentials, parents):
-        worst = max(_cycles(graph, parents), key=lambda c: _ratio(graph, weights, c), default=())
-        if worst and _ratio(graph, weights, worst) > period:
-            period, cycle, stream = _ratio(graph, weights, worst), worst, ""
-            scale = period.denominator
-            potentials = [p * scale // unit for p in potentials]
-            parents, unit = [-1] * len(weights), scale
-    return Steady(period, cycle, stream, tuple(Fraction(p, unit) for p in potentials))
+def steady(graph: ActGraph, *, compiled: bool | None = None) -> Steady:
+    """The steady period of a graph, its critical cycle and the potentials that certify it."""
+    unit, weights = _whole(graph)
+    while True:
+        found = _steady(graph, weights, unit, compiled)
+        if found is not None:
+            return found
+        unit *= COARSER
+        weights = _rounded(graph, unit)
 
 
 def certified(graph: ActGraph, found: Steady) -> bool:
-    """Whether `starts` is a schedule of that period: every arc is kept. O(arcs)."""
-    weights = [round(s * PER_SECOND) for s in graph.seconds]
-    arcs = zip(graph.sources, graph.targets, graph.distances, strict=True)
-    return all(found.starts[v] >= found.starts[u] + weights[u] - found.period * d for u, v, d in arcs)
+    """Whether `potentials` are a schedule of that period: every arc is kept. One pass over the arcs."""
+    span = found.period / found.unit * found.parts
+    within = _fits(found.weights, found.parts, int(span), graph) and np.abs(found.potentials).max(initial=0) <= LARGEST // 2
+    if span.denominator != 1 or not within:
+        return False
+    ends = found.potentials + found.weights * found.parts
+    return bool((found.potentials[graph.targets] >= ends[graph.sources] - int(span) * graph.distances).all())
 
 
 def busy_seconds(graph: ActGraph) -> dict[str, float]:
     """Seconds a step in which each stream is at work."""
-    actors = graph.plan.actors
-    return {
-        stream: sum(graph.seconds[graph.bases[row]] * actors[row].acts for row in rows)
-        for stream, rows in graph.plan.streams.items()
-    }
+    t = graph.tables
+    seconds = graph.seconds[graph.bases[:-1]] * t.acts
+    return dict(zip(t.streams, np.bincount(t.stream, seconds, len(t.streams)).tolist(), strict=True))
 
 
-def _busiest(graph: ActGraph, weights: list[int]) -> tuple[Fraction, str]:
-    busy = {
-        stream: sum(weights[graph.bases[row]] * graph.plan.actors[row].acts for row in rows)
-        for stream, rows in graph.plan.streams.items()
-    }
-    stream = max(busy, key=lambda s: busy[s], default="")
-    return Fraction(busy.get(stream, 0)), stream
+# ---------------------------------------------------------------- whole numbers
 
 
-def _relax(graph: ActGraph, weights: list[int], period: Fraction, potentials: list[int], parents: list[int]) -> bool:
-    """One round of longest paths, in units of 1 / denominator; True where a potential rose. `parents`: the arc that raised it."""
-    sources, distances, into = graph.sources, graph.distances, graph.arcs_into
-    unit, step, changed = period.denominator, period.numerator, False
-    for node in graph.topological:
-        best, via = potentials[node], -1
-        for arc in into[node]:
-            source = sources[arc]
-            reached = potentials[source] + weights[source] * unit - step * distances[arc]
-            if reached > best:
-                best, via = reached, arc
-        if via >= 0:
-            potentials[node], parents[node], changed = best, via, True
-    return changed
+def _distinct(graph: ActGraph) -> tuple[list[float], np.ndarray]:
+    values, places = np.unique(graph.seconds, return_inverse=True)
+    return values.tolist(), places.reshape(-1)
 
 
-def _cycles(graph: ActGraph, parents: list[int]) -> list[tuple[int, ...]]:
-    """The cycles of the parent arcs, each as arcs in forward order."""
-    seen_by = [-1] * len(parents)
-    found = []
-    for root in range(len(parents)):
-        node, path = root, list[int]()
-        while seen_by[node] < 0 and parents[node] >= 0:
-            seen_by[node] = root
-            path.append(parents[node])
-            node = graph.sources[parents[node]]
-        if seen_by[node] == root and parents[node] >= 0:
-            start = next(i for i, arc in enumerate(path) if graph.targets[arc] == node)
-            found.append(tuple(reversed(path[start:])))
-    return found
+def _whole(graph: ActGraph) -> tuple[int, np.ndarray]:
+    """The largest unit in which all lengths are whole, to a femtosecond, and the lengths."""
+    values, places = _distinct(graph)
+    lengths = [round(s * PER_SECOND) for s in values]
+    unit = math.gcd(*lengths) or 1
+    if max(lengths, default=0) // unit > LARGEST:
+        unit *= COARSER ** math.ceil(math.log(max(lengths) / LARGEST / unit, COARSER))
+        return unit, _rounded(graph, unit)
+    return unit, np.array([n // unit for n in lengths], np.int64)[places]
 
 
-def _ratio(graph: ActGraph, weights: list[int], cycle: tuple[int, ...]) -> Fraction:
-    return Fraction(sum(weights[graph.sources[a]] for a in cycle), sum(graph.distances[a] for a in cycle))
+def _rounded(graph: ActGraph, unit: int) -> np.ndarray:
+    values, places = _distinct(graph)
+    return np.asarray(np.array([round(Fraction(round(s * PER_SECOND), unit)) for s in values], np.int64)[places])
 
 
-# ---------------------------------------------------------------- in words
+def _fits(weights: np.ndarray, parts: int, span: int, graph: ActGraph) -> bool:
+    """Whether one arc's numbers, and their sum, fit in a word."""
+    return int(weights.max(initial=0)) * parts < LARGEST // 2 and span * int(graph.distances.max(initial=0)) < LARGEST
 
 
-def named_cycle(graph: ActGraph, found: Steady) -> tuple[str, ...]:
-    """The critical cycle, one entry a hand-over; consecutive acts of one stream are one entry."""
-    if not found.cycle:
-        return (_whole_stream(graph, found.stream),) if found.stream else ()
-    runs: list[list[int]] = []
-    for arc in found.cycle:
-        reason = graph.reasons[arc]
-        if runs and reason.kind == "stream" and graph.reasons[runs[-1][0]] == reason:
-            runs[-1].append(arc)
-        else:
-            runs.append([arc])
-    return tuple(_run(graph, run) for run in runs)
+# ---------------------------------------------------------------- the search
 
 
-def _whole_stream(graph: ActGraph, stream: str) -> str:
-    order = graph.orders.get(stream, ())
-    rows = graph.plan.streams[stream]
-    nodes = stream_acts(graph.bases, order) if order else [graph.bases[row] for row in rows]
-    count = sum(graph.plan.actors[row].acts for row in rows)
-    return f"stream {stream}: {graph.label(nodes[0])} .. {graph.label(nodes[-1])} ({count} acts)"
+def _steady(graph: ActGraph, weights: np.ndarray, unit: int, compiled: bool | None) -> Steady | None:
+    """The steady period for these weights; None where numbers grow too large."""
+    nodes = len(weights)
+    busiest, stream = _busiest(graph, weights)
+    guess, cycle = Fraction(busiest), np.zeros(0, np.int64)
+    potential, parent, rising = np.zeros(nodes, np.int64), np.full(nodes, -1), np.ones(nodes, np.int64)
+    order, start, targets, distances, sources, lengths = map(
+        fixed, (graph.topological, graph.start_from, graph.targets, graph.distances, graph.sources, weights)
+    )
+    while True:
+        if not _fits(weights, guess.denominator, guess.numerator, graph):
+            return None
+        sizes = np.array([nodes, guess.denominator, guess.numerator, LARGEST])
+        status = run(sweep, fixed(sizes), order, start, targets, distances, lengths, potential, parent, rising, compiled=compiled)
+        if status == 0:
+            return Steady(guess * unit, tuple(cycle.tolist()), stream, weights, unit, guess.denominator, potential)
+        if status > 1:
+            return None
+        worst, node = _worst(graph, sources, lengths, distances, parent, compiled)
+        if worst is not None and worst > guess:
+            cycle, stream = _cycle_through(graph, parent, node), ""
+            highest = int(potential.max()) // guess.denominator + 1
+            if highest * worst.denominator > LARGEST:
+                return None
+            # multiples of the new part, never lower than they were: any start will do
+            potential = potential // guess.denominator * worst.denominator if worst.denominator != guess.denominator else potential
+            guess, parent, rising = worst, np.full(nodes, -1), np.ones(nodes, np.int64)
 
 
-def _run(graph: ActGraph, run: list[int]) -> str:
-    first, last, reason = graph.sources[run[0]], graph.targets[run[-1]], graph.reasons[run[0]]
-    start, stop = graph.label(first), graph.label(last)
-    wrapped = " of the next step" if sum(graph.distances[a] for a in run) else ""
-    if reason.kind == "stream":
-        return f"stream {reason.name}: {start} .. {stop}{wrapped}"
-    if reason.kind == "meet":
-        return f"{stop} starts with its partners in {reason.name}"
-    label = graph.plan.registers[reason.row].label
-    verb = f"hands {label} to" if reason.kind == "data" else f"frees a slot of {label} for"
-    return f"{start} {verb} {stop}{wrapped}"
+def _busiest(graph: ActGraph, weights: np.ndarray) -> tuple[int, str]:
+    """Of all streams the longest sum of their acts."""
+    t = graph.tables
+    busy = [0] * len(t.streams)
+    lengths = weights[graph.bases[:-1]]
+    if len(lengths) and int(lengths.max()) * int(graph.bases[-1]) < LARGEST:
+        sums = np.zeros(len(t.streams), np.int64)
+        np.add.at(sums, t.stream, lengths * t.acts)
+        busy = sums.tolist()
+    else:
+        for stream, length, acts in zip(t.stream.tolist(), lengths.tolist(), t.acts.tolist(), strict=True):
+            busy[stream] += length * acts
+    stream = max(range(len(busy)), key=busy.__getitem__, default=-1)
+    return (busy[stream], t.streams[stream]) if busy else (0, "")
 
 
-def bound(graph: ActGraph, found: Steady) -> str:
-    """What a shorter period would need more of: time on a stream, slots, or initial tokens."""
-    if not found.cycle:
-        return f"stream {found.stream}" if found.stream else "nothing"
-    names: dict[str, None] = {}
-    for arc in found.cycle:
-        for tied in _alongside(graph, arc) if graph.distances[arc] else [arc]:
-            reason = graph.reasons[tied]
-            if reason.kind == "stream" and graph.distances[arc]:
-                names[f"order of stream {reason.name}"] = None
-            elif reason.kind == "slot" or (reason.kind == "data" and graph.distances[arc]):
-                names[_register(graph, reason.row)] = None
-    only = {(graph.reasons[arc].kind, graph.reasons[arc].name) for arc in found.cycle}
-    return " + ".join(names) if len(only) > 1 or "stream" not in dict(only) else f"stream {dict(only)['stream']}"
+def _worst(
+    graph: ActGraph, sources: np.ndarray, weights: np.ndarray, distances: np.ndarray, parent: np.ndarray, compiled: bool | None
+) -> tuple[Fraction | None, int]:
+    """The largest ratio of a cycle of parent arcs, and a node on it."""
+    nodes = len(parent)
+    node, weight, distance = (np.zeros(nodes, np.int64) for _ in range(3))
+    count = run(
+        raised_cycles, fixed(np.array([nodes])), sources, weights, distances, fixed(parent), np.zeros(nodes, np.int64), node, weight,
+        distance, compiled=compiled,
+    )  # fmt: skip
+    if not count:
+        return None, -1
+    ratios = weight[:count] / distance[:count]
+    near = np.flatnonzero(ratios >= ratios.max() * (1 - 1e-12))
+    best = max(near.tolist(), key=lambda i: Fraction(int(weight[i]), int(distance[i])))
+    return Fraction(int(weight[best]), int(distance[best])), int(node[best])
 
 
-def _alongside(graph: ActGraph, arc: int) -> list[int]:
-    """The arcs that say the same as `arc` for another reason: to drop one of them would not help."""
-    ends = graph.sources[arc], graph.distances[arc]
-    return [a for a in graph.arcs_into[graph.targets[arc]] if (graph.sources[a], graph.distances[a]) == ends]
-
-
-def _register(graph: ActGraph, row: int) -> str:
-    register = graph.plan.registers[row]
-    tokens = f", {_count(register.initial, 'initial token')}" if register.initial else ""
-    return f"register {register.label}, {_count(register.slots, 'slot')}{tokens}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + "s" * (number != 1)
+def _cycle_through(graph: ActGraph, parent: np.ndarray, node: int) -> np.ndarray:
+    """The cycle of parent arcs through a node, in forward order."""
+    arcs = [int(parent[node])]
+    while (at := int(graph.sources[arcs[-1]])) != node:
+        arcs.append(int(parent[at]))
+    return np.array(arcs[::-1])

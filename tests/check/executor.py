@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from oflow.plan import Plan
+from oflow.plan import Plan, Register
 
 
 class Executor:
@@ -74,16 +74,23 @@ class Executor:
     def start(self, row: int) -> None:
         for port in self.plan.actors[row].outs:
             if port.every and self.started[row] % port.every == 0:
+                register = self.plan.registers[port.register]
+                taken = self.slot_bytes(register, self.started[row] // port.every)
                 for other in self.sharing.get(port.register, ()):
-                    if self.in_use(other.id):
-                        self.clashes.add(frozenset((self.plan.registers[port.register].name, other.name)))
+                    if any(max(a, taken[0]) < min(b, taken[1]) for a, b in self.in_use(other)):
+                        self.clashes.add(frozenset((register.name, other.name)))
         self.started[row] += 1
 
-    def in_use(self, number: int) -> bool:
-        register = self.plan.registers[number]
-        begun = -(-self.started[register.producer] // self.every[register.producer, number])
+    def in_use(self, register: Register) -> list[tuple[int, int]]:
+        """The bytes of its slots that are being written or not yet read by all."""
+        begun = -(-self.started[register.producer] // self.every[register.producer, register.id])
         users = register.consumers or (register.producer,)
-        return any(self.windows(c, number) < begun for c in users)
+        ended = min(self.windows(c, register.id) for c in users)
+        return [self.slot_bytes(register, turn) for turn in range(ended, begun)]
+
+    def slot_bytes(self, register: Register, turn: int) -> tuple[int, int]:
+        start = register.offset + (turn + register.initial) % register.slots * register.slot_nbytes
+        return start, start + register.slot_nbytes
 
 
 def with_meetings(plan: Plan, seed: int) -> Plan:

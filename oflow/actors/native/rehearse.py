@@ -33,7 +33,7 @@ def rehearse(plan: Plan, t: Tables | None = None) -> Tables:
         pass
     late = np.flatnonzero(world.arrays["act"][:count] < t.acts)
     if len(late):
-        names = ", ".join(_label(plan, int(row)) for row in late[:SHOWN])
+        names = ", ".join(plan.actor_label(int(row)) for row in late[:SHOWN])
         raise DeadlockError(f"{len(late)} of {count} actors cannot finish a step: {names}{', ...' if len(late) > SHOWN else ''}")
     if any(not np.array_equal(old, new) for old, new in zip(before, _marking(t, world), strict=True)):
         raise PlanError("after a step the plan is not where it began: slots, windows or the places in orders differ")
@@ -50,8 +50,3 @@ def _marking(t: Tables, world: World) -> tuple[np.ndarray, ...]:
     full, phase = (np.where(again, state[name][:ports], 0) for name in ("full", "phase"))
     return full, phase, owed, state["pointer"].copy(), state["met"].copy()
 
-
-def _label(plan: Plan, row: int) -> str:
-    number = plan.template_of(row)
-    template = plan.actor_templates[number]
-    return f"{template.name}@{plan.rank_table[template.group][row - plan.actor_bases[number]]}"
