@@ -30,6 +30,8 @@ SLICE = "slice"
 """One micro-batch of a whole value, on the devices that have it."""
 UNPLACED = "no annotation"
 """A part of a parameter that nobody annotated, on the devices that have all of it."""
+SHARDED = "sharded state"
+"""Between a parameter and the shards of its optimizer state, gradient or home, as `of.compile(..., zero=)` asks."""
 READER = "reader"
 """Inference chose another layout for the reader: the one reason that nobody asked for."""
 

@@ -21,7 +21,8 @@ from oflow.types import Attrs, TensorType
 class Value:
     """An edge: `id` is unique in its graph. `fixed`: the layout was asked for by the user and may not be changed.
 
-    gradient_of: the value whose gradient it is, or a summand of it (that value may be gone by now).
+    gradient_of: the value whose gradient it is, or a summand of it (that value may be gone by now). again: it is made for every
+    micro-batch anew, though it is the same in all.
     """
 
     id: int
@@ -31,6 +32,7 @@ class Value:
     layout: Layout | None = None
     fixed: bool = False
     gradient_of: int | None = None
+    again: bool = False
 
     def __str__(self) -> str:
         marks = "".join(f" {mark}" for mark in (f"t:{self.time}" if self.time else "", self.layout or "") if mark)
@@ -69,7 +71,7 @@ class Parameter:
     """Kept state: a weight, a buffer or optimizer state, under its attribute path. `update` is the value that replaces it.
 
     `init` names the rule that fills it, with `init_args`; `trainable` weights get a `gradient`, which the optimizer turns into
-    an `update`.
+    an `update`. state_of: the weight whose optimizer state it is.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Parameter:
     trainable: bool = True
     gradient: int | None = None
     update: int | None = None
+    state_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +158,8 @@ def common_region(*regions: tuple[int, ...]) -> tuple[int, ...]:
 
 def rate_of(graph: Graph | Builder, value: int) -> int:
     """How many times a step `value` is made: once, or once a micro-batch."""
-    time = graph.values[value].time
-    return graph.micro_batches if time is not None and time.kind != "B" else 1
+    found = graph.values[value]
+    return graph.micro_batches if found.again or (found.time is not None and found.time.kind != "B") else 1
 
 
 def time_type(graph: Graph | Builder, value: int) -> TensorType:

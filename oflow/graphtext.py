@@ -65,6 +65,7 @@ def _value(graph: Graph, number: int) -> str:
     facts += [str(value.layout)] if value.layout else []
     facts += ["fixed"] if value.fixed else []
     facts += [f"gradient-of %{value.gradient_of}"] if value.gradient_of is not None else []
+    facts += ["again"] if value.again else []
     return " ".join([f"%{number}: {value.type}", *facts])
 
 
@@ -73,6 +74,7 @@ def _parameter(p: Parameter) -> str:
     facts += ["trainable"] if p.trainable else []
     facts += [f"gradient %{p.gradient}"] if p.gradient is not None else []
     facts += [f"update %{p.update}"] if p.update is not None else []
+    facts += [f"state-of %{p.state_of}"] if p.state_of is not None else []
     return f"{_word(p.init)}({_attrs(p.init_args)})   # {' '.join(facts)}"
 
 
@@ -212,8 +214,8 @@ class _Reader:
         line.need("#", "'#'")
         name = _unquote(line.need(STRING, "a quoted name"))
         trainable = line.find("trainable") is not None
-        gradient, update = line.number_after("gradient", "%"), line.number_after("update", "%")
-        self.parameters.append(Parameter(name, value, init, args, trainable, gradient, update))
+        gradient, update, weight = (line.number_after(what, "%") for what in ("gradient", "update", "state-of"))
+        self.parameters.append(Parameter(name, value, init, args, trainable, gradient, update, weight))
 
     def _value(self, line: _Line) -> int:
         number = line.value()
@@ -225,7 +227,7 @@ class _Reader:
         fixed = line.find("fixed") is not None
         self.values[number] = Value(
             number, kind, _unquote(name or '""'), Sbp.parse(time[2:]) if time else None,
-            Layout.parse(layout) if layout else None, fixed, line.number_after("gradient-of", "%"),
+            Layout.parse(layout) if layout else None, fixed, line.number_after("gradient-of", "%"), line.find("again") is not None,
         )  # fmt: skip
         return number
 

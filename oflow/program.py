@@ -34,6 +34,7 @@ def compile(
     schedule: str | Schedule = "1f1b",
     layout: str | None = None,
     strict: bool = False,
+    zero: int | Mapping[str, Any] = 0,
     executor: str | None = None,
     kernels: str | None = None,
     blas: str = "numpy",
@@ -52,6 +53,8 @@ def compile(
     layout: "auto" chooses where parameters without annotation, and inputs whose spec names no sbp, live: the layouts on their
     placements' meshes that make the predicted step cheapest and fit the machine's memory (`Program.parameter_choices` says why).
     strict: refuse to change a layout where nobody asked for it (`oflow.compiler.strict` says what counts as asked for).
+    zero: 1 keeps optimizer state split over the devices that repeat a parameter, 2 accumulated gradients too, 3 parameters too; a
+    dict also names the mesh axis, {"stage": 2, "axis": "data"}, and how often stage 3 gathers, "gather": "micro_batch" or "step".
     executor: "native" (the compiled loop; the default where numba is), "processes" (the same loop, a process a worker), "threads"
     (the same actors in Python) or "simulator" (real kernels in one thread in virtual time).
     workers: how many, or the streams (``cpu:0/compute``) of each; default one a device, at most the cores (threads: the cores).
@@ -80,7 +83,9 @@ def compile(
     values = dict(graph.values)
     for v in graph.inputs:
         values[v] = replace(values[v], time=time_sbp(values[v].type, specs, micro_batches))
-    given = compiler.options(machine, optimizer=optimizer, micro_batches=micro_batches, schedule=schedule, layout=layout, strict=strict)
+    given = compiler.options(
+        machine, optimizer=optimizer, micro_batches=micro_batches, schedule=schedule, layout=layout, strict=strict, zero=zero
+    )
     passes = compiler.compile_graph(replace(graph, values=values), given)
     shared = state.state if state is not None else State(seed)
     return Program(captured, specs, passes, shared, options, given, origin=state)

@@ -5,6 +5,7 @@
     optimize        step counter, learning rate, clipping and updates, as nodes
     simplify        common subexpressions once, dead code never
     micro_batches   the time axis: rates, accumulation
+    zero            optimizer state, gradients, parameters split over the devices that repeat them
     infer_sbp       a layout for every value, the annotations fixed
     insert_boxing   layouts that differ become pulls
     strict          no layout changes that nobody asked for, where the user says so
@@ -50,6 +51,7 @@ from oflow.compiler.reuse import reuse
 from oflow.compiler.schedule import schedule
 from oflow.compiler.simplify import simplify
 from oflow.compiler.strict import strict
+from oflow.compiler.zero import zero
 from oflow.graph import Graph, verify
 from oflow.plan import Plan
 from oflow.sbp import Layout, S
@@ -60,6 +62,7 @@ GRAPH_PASSES: tuple[Callable[[Graph, Options], Graph], ...] = (
     optimize,
     simplify,
     micro_batches,
+    zero,
     infer_sbp,
     insert_boxing,
     strict,

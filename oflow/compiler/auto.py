@@ -186,6 +186,8 @@ def parameter_choices(graph: Graph, answered: Graph, options: Options) -> list[P
 
     graph: before inference; answered: after it.
     """
+    if options.zero.stage:  # the answer has boxings that this graph has not: ask again
+        answered = best_layouts(graph, options)
     question = open_question(graph, options)
     alike, chosen = question.variables(question.picks_of(answered))
     problem = question.problem(alike)

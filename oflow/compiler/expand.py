@@ -22,6 +22,7 @@ from oflow.sbp import HOST, Layout, Step
 from oflow.types import Attrs, TensorType, freeze
 
 T = TypeVar("T")
+COPY = "boxing"
 
 
 def expand(graph: Graph, options: Options) -> Plan:
@@ -133,10 +134,10 @@ class _Expansion:
     def actor(self, node: Node) -> ActorTemplate:
         assert node.placement is not None
         pull = REGISTRY[node.op].lowering == "pull"
-        ports, call, costs, scratch = self._pull(node) if pull else self._local(node)
+        ports, calls, costs, scratch = self._pull(node) if pull else self._local(node)
         name = f"{node.op}.{node.id}"
         return ActorTemplate(
-            name, self.group(node.placement.devices), tuple(ports), (call,), scratch, node.stream, node.stage or 0, node.phase,
+            name, self.group(node.placement.devices), tuple(ports), calls, scratch, node.stream, node.stage or 0, node.phase,
             node.rate, costs=costs, nodes=(node.id,), line=node.line,
         )  # fmt: skip
 
@@ -156,11 +157,12 @@ class _Expansion:
             return PortTemplate(self.rows[v], "out", node.rate, "sum")  # it acts for each micro-batch, its result is their sum
         return PortTemplate(self.rows[v], "out")
 
-    def _local(self, node: Node) -> tuple[list[PortTemplate], Call, tuple[Cost, ...], tuple[Scratch, ...]]:
+    def _local(self, node: Node) -> tuple[list[PortTemplate], tuple[Call, ...], tuple[Cost, ...], tuple[Scratch, ...]]:
         op = REGISTRY[node.op]
         ports = [self._out_port(node, v) for v in node.outs]
+        copied = self._copied(node)
         reads = [read for i, v in enumerate(node.ins) if i not in op.inplace.values() for read in self._parts(node, i, v)]
-        bound = dict.fromkeys((self.views.get(v, v), peers) for v, peers in reads)
+        bound = dict.fromkeys((self.views.get(v, v), peers) for v, peers in (*reads, *((node.ins[i], ()) for i in copied.values())))
         ports += [PortTemplate(self.rows[v], "in", self._in_every(node, v), peers=peers) for v, peers in bound]
         place = {read: len(node.outs) + i for i, read in enumerate(bound)}
         key = (node.op, node.attrs, node.placement, tuple(map(self._shard, node.ins)), tuple(map(self._shard, node.outs)))
@@ -173,7 +175,28 @@ class _Expansion:
             tuple(Arg("port", place[self.views.get(v, v), peers], self._read_as(v)) for v, peers in reads),
             local.attrs, workspace=0 if scratch else -1, line=node.line,
         )  # fmt: skip
-        return ports, call, local.costs, scratch
+        copies = tuple(
+            Call(COPY, (Arg("port", k),), (Arg("port", place[self.views.get(v, v), ()], self._read_as(v)),), self._cut(v, node.outs[k]))
+            for k, i in copied.items()
+            for v in (node.ins[i],)
+        )
+        return ports, (*copies, call), local.costs, scratch
+
+    def _copied(self, node: Node) -> dict[int, int]:
+        """{result: operand} where the operand is rewritten, but not in its own memory: the result begins as a copy of it."""
+        inplace = REGISTRY[node.op].inplace
+        return {k: i for k, i in inplace.items() if self.rewritten.get(node.outs[k]) != node.ins[i]}
+
+    def _cut(self, source: int, target: int) -> tuple[Attrs, ...]:
+        """The copy of what a rank has of one value in that value's place in another, which has no more on any rank."""
+        kind, have, want = self.graph.values[source].type, self._layout(source), self._layout(target)
+        moves = []
+        for rank in range(want.placement.size):
+            inner, outer = want.box(kind.shape, rank), have.box(kind.shape, rank)
+            take = tuple((a - start, b - start) for (a, b), (start, _) in zip(inner, outer, strict=True))
+            put = tuple((0, b - a) for a, b in inner)
+            moves.append(freeze({"pulls": ((0, take, put),), "flat": False, "op": "sum"}))
+        return column(moves)
 
     def _read_as(self, v: int) -> tuple[TensorType, ...]:
         return self.shard_types[self._shard(v)] if v in self.views else ()
@@ -190,7 +213,7 @@ class _Expansion:
 
     def _rank(self, node: Node, rank: int) -> tuple[dict[str, Any], tuple[TensorType, ...], tuple[TensorType, ...]]:
         """Local attributes and shard types of one rank (of its first micro-batch)."""
-        boxes = [tuple(self._layout(v).box(time_type(self.graph, v).shape, rank) for v in vs) for vs in (node.ins, node.outs)]
+        boxes = [tuple(self._layout(v).box(time_type(self.graph, v).shape, rank) for v in vs) for vs in (self._worked_on(node), node.outs)]
         local = REGISTRY[node.op].local_attrs(node.attributes, Shards(boxes[0], boxes[1]))
         types = [
             tuple(TensorType(tuple(b - a for a, b in box), self.graph.values[v].type.dtype) for box, v in zip(side, vs, strict=True))
@@ -201,6 +224,11 @@ class _Expansion:
         counts = [1 if i in gathered else len(self._parts(node, i, v)) for i, v in enumerate(node.ins)]
         local |= {name: counts[i] for i, name in REGISTRY[node.op].parts.items() if name and counts[i] > 1}
         return local, tuple(t for t, count in zip(whole, counts, strict=True) for _ in range(count)), types[1]
+
+    def _worked_on(self, node: Node) -> list[int]:
+        """The operands, in place of those that are rewritten elsewhere what is made of them."""
+        made = {i: node.outs[k] for k, i in self._copied(node).items()}
+        return [made.get(i, v) for i, v in enumerate(node.ins)]
 
     def _parts(self, node: Node, index: int, v: int) -> list[tuple[int, tuple[int, ...]]]:
         """(value, peers) for each part of an operand: all ranks' summands or pieces where the operator takes them, else its own."""
@@ -220,7 +248,7 @@ class _Expansion:
             moved += Cost(received=tuple((layout.placement.devices[p], n) for p, n in zip(others, sizes, strict=True)))
         return moved
 
-    def _pull(self, node: Node) -> tuple[list[PortTemplate], Call, tuple[Cost, ...], tuple[Scratch, ...]]:
+    def _pull(self, node: Node) -> tuple[list[PortTemplate], tuple[Call, ...], tuple[Cost, ...], tuple[Scratch, ...]]:
         """A boxing: one in port for each source that any rank reads."""
         (source,), (target,) = node.ins, node.outs
         values = self.graph.values
@@ -230,11 +258,12 @@ class _Expansion:
         if pulled is None:
             pulled = self._pulled[key] = _pulled(step, time_type(self.graph, target))
         every = self._in_every(node, source)
-        mode = "slice" if values[source].time != values[target].time else "whole"
+        time = values[target].time
+        mode = "slice" if time is not None and time.is_split and values[source].time != time else "whole"
         ports = [self._out_port(node, target)]
         ports += [PortTemplate(self.rows[source], "in", every, mode, peers) for peers in pulled.peers]
         ins = tuple(Arg("port", i) for i in range(1, len(ports)))
-        return ports, Call(node.op, (Arg("port", 0),), ins, pulled.attrs, line=node.line), pulled.costs, ()
+        return ports, (Call(node.op, (Arg("port", 0),), ins, pulled.attrs, line=node.line),), pulled.costs, ()
 
 
 def _pulled(step: Step, kind: TensorType) -> _Pulled:

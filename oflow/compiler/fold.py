@@ -1,7 +1,7 @@
 """fold: sums are made where they are wanted, without a copy on the way.
 
-Over micro-batches: where a local operator that can add makes the summands of an `accumulate` node, and nobody else reads them, it
-adds to the total itself: its result is the total, a value made once a step (in the plan an out port of mode sum).
+Over micro-batches: where an operator that can add makes the summands of an `accumulate` node, and nobody else reads them, it adds
+to the total itself: its result is the total, a value made once a step (in the plan an out port of mode sum).
 
 Over ranks: an update that takes its gradient in parts reads every rank's partial gradient where it lies and adds them in rank
 order, so the boxing P(sum) -> B before it falls away. That is a matter of cost: each rank reads all parts, where the boxing's two
@@ -9,6 +9,8 @@ pulls share the work and then copy.
 
 In place: an operator that takes an operand in pieces reads the ranks' shards where they lie, so the boxing S -> B before it is no
 copy any more, only the messages of its ports; where devices share memory and that costs less.
+
+Cut: where an operator rewrites a copy of its operand, and that is a part of what the device has, it copies the part itself.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from oflow.types import TensorType, freeze
 
 
 def fold(graph: Graph, machine: Machine) -> Graph:
-    return _in_place(_over_ranks(_over_micro_batches(graph), machine), machine)
+    return _cut(_in_place(_over_ranks(_over_micro_batches(graph), machine), machine))
 
 
 # ---------------------------------------------------------------- micro-batches
@@ -49,8 +51,9 @@ def _over_micro_batches(graph: Graph) -> Graph:
 def _adds(graph: Graph, maker: Node, total: Node) -> bool:
     """Whether the maker of the summands can add them to the total itself."""
     op, time = REGISTRY[maker.op], graph.values[total.ins[0]].time
-    facts = [(n.placement, n.stage, n.phase, n.rate, n.stream) for n in (maker, total)]
-    return op.adds and len(maker.outs) == 1 and time is not None and time.is_partial and facts[0] == facts[1]
+    facts = [(n.placement, n.stage, n.phase, n.rate) for n in (maker, total)]
+    beside = maker.stream == total.stream or op.lowering == "pull"  # who adds what a boxing brings need not wait for it
+    return op.adds and len(maker.outs) == 1 and time is not None and time.is_partial and facts[0] == facts[1] and beside
 
 
 # ---------------------------------------------------------------- ranks
@@ -77,9 +80,7 @@ def _over_ranks(graph: Graph, machine: Machine) -> Graph:
             if _pays(graph, machine, chain[0].ins[0], alone, readers[v]):
                 direct[v] = chain[0].ins[0]
     changed = [replace(n, ins=tuple(direct.get(v, v) for v in n.ins)) if _reads(n, direct) else n for n in graph.nodes]
-    nodes = needed(graph, changed)
-    made = {v for n in nodes for v in n.outs} | set(graph.inputs) | {p.value for p in graph.parameters}
-    return replace(graph, nodes=nodes, values={v: value for v, value in graph.values.items() if v in made})
+    return _without_unread(graph, changed)
 
 
 def _reads(node: Node, direct: dict[int, int]) -> bool:
@@ -150,9 +151,7 @@ def _in_place(graph: Graph, machine: Machine) -> Graph:
         if _reading_pays(graph, machine, node, readers[v]):
             direct[v] = node.ins[0], axis
             taken.update(n.id for n in readers[v])
-    nodes = needed(graph, [_with_pieces(n, direct) for n in graph.nodes])
-    made = {v for n in nodes for v in n.outs} | set(graph.inputs) | {p.value for p in graph.parameters}
-    return replace(graph, nodes=nodes, values={v: value for v, value in graph.values.items() if v in made})
+    return _without_unread(graph, [_with_pieces(n, direct) for n in graph.nodes])
 
 
 def _gathered_axis(graph: Graph, node: Node, v: int) -> int:
@@ -195,3 +194,33 @@ def _with_pieces(node: Node, direct: dict[int, tuple[int, int]]) -> Node:
     source, axis = direct[v]
     ins = tuple(source if i == index else operand for i, operand in enumerate(node.ins))
     return replace(node, ins=ins, attrs=freeze({**node.attributes, "pieces": ((index, axis),)}))
+
+
+# ---------------------------------------------------------------- parts of one's own
+
+
+def _cut(graph: Graph) -> Graph:
+    """Rewritten operands that a boxing cuts out of what every device has itself."""
+    makers, state = graph.producers(), {p.value for p in graph.parameters}
+    nodes = []
+    for node in graph.nodes:
+        rewritten = {node.ins[i] for i in REGISTRY[node.op].inplace.values()}
+        whole = {v: makers[v].ins[0] for v in rewritten if v in makers and makers[v].ins[0] in state and _own(graph, makers[v])}
+        nodes.append(replace(node, ins=tuple(whole.get(v, v) for v in node.ins)) if whole else node)
+    return _without_unread(graph, nodes)
+
+
+def _own(graph: Graph, node: Node) -> bool:
+    """Whether a boxing moves nothing from one device to another."""
+    have, want = graph.values[node.ins[0]].layout, graph.values[node.outs[0]].layout
+    assert have is not None and want is not None
+    pull = REGISTRY[node.op].lowering == "pull" and not node.attributes.get("flat") and have.placement == want.placement
+    kind = time_type(graph, node.outs[0])
+    return pull and not Step(have, want).traffic(kind.shape, kind.itemsize).nbytes
+
+
+def _without_unread(graph: Graph, nodes: list[Node]) -> Graph:
+    """The graph of those of the nodes that a sink depends on."""
+    kept = needed(graph, nodes)
+    made = {v for n in kept for v in n.outs} | set(graph.inputs) | {p.value for p in graph.parameters}
+    return replace(graph, nodes=kept, values={v: value for v, value in graph.values.items() if v in made})

@@ -19,7 +19,7 @@ from oflow.graph import Graph
 
 def infer_sbp(graph: Graph, options: Options) -> Graph:
     """Raises SbpError where state cannot be rewritten where it lives."""
-    if options.layout == "auto":
+    if options.layout == "auto" and not options.zero.stage:  # else `zero` has asked already and fixed the homes
         return best_layouts(graph, options)
     question = Question(graph, options.machine, strict=options.strict, planner=options.planner)
     return question.answered(question.best())

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from oflow.boxings import GRADIENT, HOME, OUTPUT, READER, SLICE, TO_GLOBAL, UNPLACED
+from oflow.boxings import GRADIENT, HOME, OUTPUT, READER, SHARDED, SLICE, TO_GLOBAL, UNPLACED
 from oflow.compiler.options import Options
 from oflow.compiler.place import target_layout
 from oflow.compiler.strict import slices, unplaced
@@ -72,7 +72,7 @@ class Causes:
     def of(self, value: int, want: Layout, reader: Node) -> Cause:
         """Of bringing `value` to this reader in layout `want`, or to its home, where the reader is the node that makes it."""
         if target_layout(reader):
-            return Cause(TO_GLOBAL, reader)
+            return Cause(str(reader.attributes.get("why", TO_GLOBAL)), reader)
         if value in self._slices:
             return Cause(SLICE, reader)
         if value in self._unplaced and (home := self._values[value].layout) and home.placement == want.placement:
@@ -89,8 +89,8 @@ class Made:
 
     def __init__(self, builder: Builder, planner: Planner, causes: Causes) -> None:
         self._builder, self._planner, self._causes = builder, planner, causes
-        self._routes: dict[tuple[int, Layout], range] = {}
-        """The nodes of each route, by their places."""
+        self._routes: dict[tuple[int, Layout, object], range] = {}
+        """The nodes of each route, by their places; a boxing that was asked for as a copy of its own has one."""
 
     def box(self, value: int, want: Layout, reader: Node) -> int:
         """The value in layout `want`, through boxing nodes appended to the builder if it is not there yet."""
@@ -98,11 +98,12 @@ class Made:
         if self._builder.values[value].layout == want:
             return value
         cause = self._causes.of(value, want, reader)
-        places = self._routes.get((value, want))
+        key = (value, want, reader.attributes.get("copy") if cause.why == SHARDED else None)
+        places = self._routes.get(key)
         if places is None:
             first = len(nodes)
             route_nodes(self._builder, self._planner, value, want, cause)
-            places = self._routes[value, want] = range(first, len(nodes))
+            places = self._routes[key] = range(first, len(nodes))
         elif cause.why == TO_GLOBAL and nodes[places[0]].attributes["why"] == READER:
             for leg, place in enumerate(places):  # what was asked for later was asked for
                 nodes[place] = replace(nodes[place], attrs=freeze({**nodes[place].attributes, **_attrs(cause, leg)}), line=reader.line)
@@ -110,7 +111,7 @@ class Made:
 
 
 def _attrs(cause: Cause, leg: int) -> dict[str, str | int]:
-    reader = "" if cause.why in (TO_GLOBAL, SLICE, OUTPUT) else cause.reader.op  # these have others, or none
+    reader = "" if cause.why in (TO_GLOBAL, SHARDED, SLICE, OUTPUT) else cause.reader.op  # these have others, or none
     return {"why": cause.why, "reader": reader, "leg": leg}
 
 
@@ -127,6 +128,7 @@ def step_nodes(builder: Builder, value: int, steps: Sequence[Step], cause: Cause
     """Append these steps, the first of which reads `value`; returns them. leg: how many steps of the route there are before them."""
     source, reader = builder.values[value], cause.reader
     names = (want,) if source.layout is None else (source.layout, want)
+    again = cause.why == SHARDED and reader.rate > rate_of(builder, value)
     found: list[Node] = []
     for step, after in zip(steps, (*steps[1:], None), strict=True):
         # a flattened intermediate is partial or split in time like the value, so all elements are counted
@@ -136,10 +138,10 @@ def step_nodes(builder: Builder, value: int, steps: Sequence[Step], cause: Cause
         node = builder.node(
             "boxing", (value,), (TensorType((source.type.size,), source.type.dtype) if flat else source.type,),
             freeze({"flat": step.flat, **_attrs(cause, leg + len(found))}), stage=reader.stage, phase=reader.phase,
-            line=cause.line or reader.line, placement=layout.placement, rate=rate_of(builder, value), stream=stream,
-            region=reader.region,
+            line=cause.line or reader.line, placement=layout.placement, rate=reader.rate if again else rate_of(builder, value),
+            stream=stream, region=reader.region,
         )  # fmt: skip
-        builder.update_value(node.outs[0], time=time, layout=layout, name=source.name)
+        builder.update_value(node.outs[0], time=time, layout=layout, name=source.name, again=again)
         value = node.outs[0]
         found.append(node)
     return found

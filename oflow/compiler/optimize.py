@@ -49,7 +49,7 @@ def optimize(graph: Graph, options: Options) -> Graph:
                 updates |= _update(builder, kept, optimizer, weight, gradients[weight.name], lr, step, scale)
         updates[STEP] = ops.increment(counter).id
         updates |= _next_draws(builder, graph, stages)
-    everything = [replace(p, gradient=None) for p in graph.parameters] + kept
+    everything = [*graph.parameters, *kept]
     builder.parameters = [replace(p, update=updates.get(p.name, p.update)) for p in everything]
     return builder.build()
 
@@ -60,7 +60,7 @@ def _state(builder: Builder, kept: list[Parameter], name: str, type: TensorType,
     same = type.shape == builder.values[like.value].type.shape
     layout = home if same else Layout(home.placement, (B,) * len(home.placement.mesh))
     value = builder.value(type, name=name, layout=layout, fixed=builder.values[like.value].fixed)
-    kept.append(Parameter(name, value.id, trainable=False))
+    kept.append(Parameter(name, value.id, trainable=False, state_of=None if name == STEP else like.value))
     return Tensor(builder, value.id)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from oflow.compiler.sharding import NONE, Zero, zero_options
 from oflow.errors import PlanError, user_line
 from oflow.machine import Machine, preset
 from oflow.sbp import Planner
@@ -17,7 +18,7 @@ class Options:
 
     layout: "auto" also chooses the homes of inputs and parameters that have no annotation. saved_nbytes: how many bytes a device
     a layout has to save, beside the cheapest one; hidden: the share of the gradients' boxings that automatic layouts take to run beside
-    the backward pass. strict: boxings that the user did not ask for are refused.
+    the backward pass. strict: boxings that the user did not ask for are refused. zero: which state lives split (`sharding`).
     """
 
     machine: Machine
@@ -30,6 +31,7 @@ class Options:
     saved_nbytes: int = 0
     hidden: float = 0.0
     strict: bool = False
+    zero: Zero = NONE
 
 
 def options(machine: Machine | str | None = None, **facts: Any) -> Options:
@@ -40,4 +42,4 @@ def options(machine: Machine | str | None = None, **facts: Any) -> Options:
         remedy = "leave it out to keep to the annotations, or say layout='auto'"
         raise PlanError(f"layout={facts['layout']!r} is not known; {remedy}", line=user_line())
     found = machine if isinstance(machine, Machine) else preset(machine or "reference")
-    return Options(found, Planner(found), **facts)
+    return Options(found, Planner(found), **{**facts, "zero": zero_options(facts.get("zero", 0))})

@@ -28,9 +28,13 @@ def _share(graph: Graph) -> Graph:
         seen[key] = node
         nodes.append(node)
     outputs = tuple((name, same.get(v, v)) for name, v in graph.outputs)
-    parameters = tuple(replace(p, update=same.get(p.update, p.update) if p.update is not None else None) for p in graph.parameters)
+    parameters = tuple(replace(p, update=_same(p.update, same), gradient=_same(p.gradient, same)) for p in graph.parameters)
     values = {v: _renamed(value, same) for v, value in graph.values.items()}
     return replace(graph, nodes=tuple(nodes), values=values, outputs=outputs, parameters=parameters)
+
+
+def _same(value: int | None, same: dict[int, int]) -> int | None:
+    return None if value is None else same.get(value, value)
 
 
 def _renamed(value: Value, same: dict[int, int]) -> Value:
@@ -47,4 +51,6 @@ def _drop_unused(graph: Graph) -> Graph:
             kept.append(node)
     nodes = tuple(reversed(kept))
     alive = needed | set(graph.inputs) | {p.value for p in graph.parameters} | {v for n in nodes for v in n.outs}
-    return replace(graph, nodes=nodes, values={v: value for v, value in graph.values.items() if v in alive})
+    parameters = tuple(p if p.gradient in alive else replace(p, gradient=None) for p in graph.parameters)
+    values = {v: value for v, value in graph.values.items() if v in alive}
+    return replace(graph, nodes=nodes, values=values, parameters=parameters)

@@ -21,7 +21,7 @@ def _examples() -> list[Example]:
     return [Example((np.arange(30.0).reshape(5, 6),))]
 
 
-boxing = op("boxing", rule=_same, linear=[{0}], exact=True, lowering="pull", example=_examples)
+boxing = op("boxing", rule=_same, linear=[{0}], exact=True, lowering="pull", adds=True, example=_examples)
 accumulate = op("accumulate", rule=_same, linear=[{0}], exact=True, lowering="accumulate", example=_examples)
 
 JOIN = {"sum": np.add, "max": np.maximum, "min": np.minimum}

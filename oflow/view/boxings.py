@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from oflow.boxings import GRADIENT, HOME, INPUT, OUTPUT, SLICE, TO_GLOBAL, UNPLACED, Boxing, folded, route_text
+from oflow.boxings import GRADIENT, HOME, INPUT, OUTPUT, SHARDED, SLICE, TO_GLOBAL, UNPLACED, Boxing, folded, route_text
 from oflow.view.style import bytes_text, seconds_text
 
 HEAD = ("", "acts", "bytes", "time", "what", "layouts", "because")
@@ -48,6 +48,8 @@ def _because(one: Boxing) -> str:
         return f"a part of what has no annotation, for {one.reader}{at}"
     if one.why == HOME:
         return f"state's home, for {one.reader}{at}"
+    if one.why == SHARDED:
+        return f"{one.why}{at}"
     return f"micro-batch, for {one.reader}{at}" if one.why == SLICE else f"not asked for: {one.reader}{at}"
 
 

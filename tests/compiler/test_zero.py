@@ -1,0 +1,101 @@
+"""Sharded state as annotations: where parameters are cut, what boxings follow, and the bytes of every device, to the byte."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+import oflow as of
+from oflow.compiler.sharding import shard
+from oflow.plan import ALIGNMENT, aligned
+from oflow.sbp import Layout
+from oflow.types import TensorType
+from tests.program.nets import classifier
+
+EIGHT = of.placement("cpu", list(range(8)))
+MESH = of.placement("cpu", [[0, 1], [2, 3]], names=("data", "tensor"))
+
+
+class Wide(of.nn.Module):
+    """Two products whose weights and biases fall into equal parts on 2, 4 and 8 devices."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = of.nn.Linear(64, 256), of.nn.Linear(256, 128)
+
+
+WEIGHTS = (64 * 256, 256, 256 * 128, 128)
+
+
+def wide(devices: int, zero: object, batch: int = 1024, **options: object) -> of.Program:
+    """(x (batch, 64), y (batch,)) -> cross-entropy; all weights whole on all devices, the batch split."""
+    where, model = of.placement("cpu", list(range(devices))), Wide()
+
+    def loss(x, y):
+        return of.cross_entropy(model.down(of.relu(model.up(x))), y)
+
+    specs = of.spec((batch, 64), "float32", where, of.S(0)), of.spec((batch,), "int64", where, of.S(0))
+    return of.compile(loss, *specs, optimizer=of.optim.AdamW(), zero=zero, **options)
+
+
+@pytest.mark.parametrize("micro_batches", [1, 4])
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+def test_bytes_of_state_are_those_of_the_published_formulas(devices: int, micro_batches: int) -> None:
+    """Rajbhandari et al. 2020, figure 1, with 4 bytes a number: 12 a parameter, 4 + 8/d, 4 + 8/d, 12/d; and the step's counter."""
+    count = sum(WEIGHTS)
+    for zero, nbytes in enumerate((12 * count, 4 * count + 8 * count // devices, 4 * count + 8 * count // devices, 12 * count // devices)):
+        plan = wide(devices, zero, micro_batches=micro_batches).plan
+        report = plan.check()
+        assert {report.states[d] for d in plan.devices if d.startswith("cpu")} == {nbytes + aligned(8)}
+
+
+def test_the_boxings_that_follow(golden: Callable[[str, str], None]) -> None:
+    text = []
+    for zero in (0, 1, 2, 3):
+        step = wide(4, zero, micro_batches=2)
+        text.append(f"zero={zero}\n{of.view.boxings(step.boxings())}")
+    golden("zero.txt", "\n".join(text))
+
+
+def test_accumulated_gradients_are_kept_as_shards_from_the_second_stage_on() -> None:
+    for zero, held in ((1, 4), (2, 1), (3, 1)):
+        plan = wide(4, zero, micro_batches=4).plan
+        sums = [p.register for a in plan.actor_templates for p in a.ports if p.mode == "sum" and a.phase == "B"]
+        sizes = sorted(plan.register_templates[r].types[0].size for r in sums)
+        assert sizes == sorted(n * held // 4 for n in WEIGHTS), (zero, sizes)
+
+
+def test_a_cut_moves_nothing_and_is_even_where_it_can_be() -> None:
+    seed = random.randrange(1 << 32)
+    draw = random.Random(seed)
+    for _ in range(300):
+        shape = tuple(draw.choice((1, 3, 5, 8, 12, 64, 100)) for _ in range(draw.randint(0, 3)))
+        sbp = tuple(draw.choice((of.B, *map(of.S, range(len(shape))))) for _ in range(2))
+        home, kind = Layout(MESH, sbp), TensorType(shape, "float32")
+        made = shard(home, kind, (0, 1))
+        for rank in range(4):
+            for (a, b), (c, d) in zip(made.box(shape, rank), home.box(shape, rank), strict=True):
+                assert c <= a <= b <= d, (seed, home, made, shape)
+        sizes = {made.shard_shape(shape, rank) for rank in range(4)}
+        if made != home:
+            assert min(TensorType(size, "float32").nbytes for size in sizes) >= ALIGNMENT, (seed, home, made, shape)
+        assert [s for s, before in zip(made.sbp, sbp, strict=True) if before.is_split] == [s for s in sbp if s.is_split]
+
+
+@pytest.mark.parametrize(
+    "shape,made",
+    [((64, 256), "S(1)"), ((256, 64), "S(0)"), ((50257, 768), "S(1)"), ((129, 67), "S(0)"), ((128,), "S(0)"), ((127,), "B"), ((), "B")],
+)
+def test_the_largest_axis_that_falls_into_equal_parts(shape: tuple[int, ...], made: str) -> None:
+    """127 float32 on 8 devices leave less than 64 bytes to one: slots begin at multiples of 64, so nothing would be saved."""
+    found = shard(Layout(EIGHT, (of.B,)), TensorType(shape, "float32"), (0,))
+    assert str(found.sbp[0]) == made
+
+
+def test_only_what_repeats_is_cut() -> None:
+    grid = classifier("grid", zero=1).graph
+    homes = {grid.values[p.value].name: str(grid.values[p.value].layout.sbp) for p in grid.parameters}
+    assert homes["up.weight"] == "(B, S(0))" and homes["up.weight.m"] == "(S(1), S(0))"
+    assert homes["down.weight.v"] == "(S(0), S(1))" or homes["down.weight.v"] == "(B, S(1))"
