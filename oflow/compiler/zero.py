@@ -144,11 +144,14 @@ class _Split:
         return v
 
     def _whole(self, v: int, reader: Node) -> int:
-        """A copy of a split parameter as it was, one for the forward and one for the backward unless once a step is enough."""
+        """A copy of a split parameter as it was, one for the forward and one for the backward unless once a step is enough.
+
+        What is computed again in the backward pass gathers again: the copy stands in the reader's region.
+        """
         if self.zero.gather == "step":
-            return self._asked(v, self.homes[v], replace(reader, rate=1, phase="F"), "step")
+            return self._asked(v, self.homes[v], replace(reader, rate=1, phase="F", region=()), "step")
         direction = "F" if reader.phase == "F" else "B"
-        return self._asked(v, self.homes[v], replace(reader, phase=direction), direction, reader.stage, reader.rate)
+        return self._asked(v, self.homes[v], replace(reader, phase=direction), direction, reader.stage, reader.rate, reader.region)
 
     def _bring_home(self, v: int, maker: Node) -> None:
         """The boxing of a parameter's new value from shards to where it lives."""
@@ -165,7 +168,7 @@ class _Split:
             attrs = {"to": str(layout), "why": SHARDED, "copy": " ".join(map(str, why))}
             node = self.builder.node(
                 "boxing", (v,), (value.type,), freeze(attrs), line=like.line, stage=like.stage, phase=like.phase, rate=like.rate,
-                placement=layout.placement,
+                placement=layout.placement, region=like.region,
             )  # fmt: skip
             again = like.rate > rate_of(self.builder, v)
             self.builder.update_value(node.outs[0], name=value.name, time=value.time, gradient_of=value.gradient_of, again=again)

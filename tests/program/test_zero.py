@@ -147,6 +147,24 @@ def test_the_named_axis_is_the_one_that_is_split() -> None:
         assert str(homes["down.weight.momentum"].sbp) == "(S(1), B)"
 
 
+def test_recomputed_regions_gather_again() -> None:
+    """No copy of a split parameter is kept from the forward to what the backward computes again."""
+
+    def program(zero: int) -> of.Program:
+        model = Net(lambda inner, outer: of.nn.Linear(inner, outer, dtype="float64"))
+        where = of.placement("cuda", [0, 1, 2, 3]) if zero == 3 else FOUR
+        specs = of.spec((BATCH, WIDE), "float64", where, of.S(0)), of.spec((BATCH,), "int64", where, of.S(0))
+        inner = of.recompute(lambda x: of.gelu(model.up(x)))
+        return of.compile(lambda x, y: of.cross_entropy(model.down(inner(x)), y), *specs, optimizer=SGD, zero=zero)
+
+    graph = program(3).graph
+    phases = {v: node.phase for node in graph.nodes for v in node.outs}
+    whole = {n.outs[0] for n in graph.nodes if n.attributes.get("why") == "sharded state" and n.ins[0] not in phases}
+    assert whole and all(phases[v] == n.phase for n in graph.nodes for v in n.ins if v in whole)
+    with program(1) as one, program(2) as two:
+        np.testing.assert_allclose([one(*b) for b in batches(2)], [two(*b) for b in batches(2)], rtol=1e-12)
+
+
 def test_what_is_refused() -> None:
     for wrong in (4, True, "1", {"stage": 1, "where": "data"}, {"stage": 3, "gather": "never"}):
         with pytest.raises(of.PlanError, match="zero"):
