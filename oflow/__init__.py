@@ -41,8 +41,9 @@ from oflow.ops.op import op
 from oflow.plan import Plan
 from oflow.program import Program, compile
 from oflow.sbp import B, Layout, P, Placement, S, placement
-from oflow.schedule import Action, Schedule, Times
+from oflow.schedule import Action, Replay, Schedule, Times
 from oflow.schedule import from_csv as _from_csv
+from oflow.schedule import replay as _replay
 from oflow.schedule import to_csv as _to_csv
 from oflow.trace import Trace
 
@@ -52,6 +53,7 @@ Plan.simulate = _simulate  # type: ignore[attr-defined]
 Plan.from_json = staticmethod(_check.load)  # type: ignore[attr-defined]
 Plan.to_arrays = _to_arrays  # type: ignore[attr-defined]
 Plan.from_arrays = staticmethod(_from_arrays)  # type: ignore[attr-defined]
+Schedule.replay = _replay  # type: ignore[attr-defined]
 Schedule.to_csv = _to_csv  # type: ignore[attr-defined]
 Schedule.from_csv = staticmethod(_from_csv)  # type: ignore[attr-defined]
 for _drawn in (Plan, Graph, Trace, Schedule):
@@ -61,7 +63,7 @@ __version__ = "0.3.0"
 __all__ = [
     "Action", "B", "DeadlockError", "Device", "Graph", "KernelMissing", "Layout", "Link", "Machine", "NotFiniteError",
     "OflowError", "OutOfMemory", "P", "Placement", "PlacementError", "Plan", "PlanError", "Program", "ProgramFailed",
-    "ProtocolError", "S", "SbpError", "Schedule", "ShapeError", "Spec", "Times", "Trace", "TraceError", "WorkerLost",
+    "ProtocolError", "Replay", "S", "SbpError", "Schedule", "ShapeError", "Spec", "Times", "Trace", "TraceError", "WorkerLost",
     "compile", "data", "load", "nn",
     "op", "optim", "pack", "placement", "preset", "recompute", "sbp", "spec", "stage", "tap", "view",
     "arange", "constant", "eye", "full", "identity", "linspace", "ones", "tri", "zeros", *_ops.__all__,

@@ -15,8 +15,8 @@ from oflow import machine as machines
 from oflow.check import check
 from oflow.cli import COMMANDS, main
 from oflow.cli.files import parse_words
-from oflow.cli.pipeline import schedule_plan
 from oflow.compiler.schedules import named_schedule
+from oflow.compiler.schedules.plan import schedule_plan
 from oflow.errors import DeadlockError, PlanError
 from oflow.machine import preset
 from oflow.plan import Plan
@@ -273,9 +273,8 @@ def test_a_schedule_that_blocks_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0F0,0F1\n1F1,1F0\n", "later micro-batch"),
-        ("0F0\n0B0\n", "before its forward|ranks"),
-        ("0F0,0B0,0I0\n", "beside B"),
+        ("0F0\n0B0\n", "rank 1, but stage 0 is on rank 0"),
+        ("0F0,0B0,0I0\n", "beside line 1, cell 2"),
     ],
 )
 def test_schedules_that_are_no_pipeline(text: str, message: str) -> None:

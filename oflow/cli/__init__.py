@@ -27,8 +27,9 @@ COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
          "oflow explain examples/digits.py --after infer_sbp"),
     ),
     "check": (
-        check, "prove a plan: deadlock-free, bytes of every device, steady period; exit code 1 where it is refused",
-        ("oflow check examples/digits.py layout=pipeline", "oflow check plan.json", "oflow check schedule.csv F=1 B=2.5"),
+        check, "prove a plan: deadlock-free, bytes of every device, steady period; or a pipeline schedule: order, links, bubble",
+        ("oflow check examples/digits.py layout=pipeline", "oflow check plan.json",
+         "oflow check schedule.csv F=1 I=1 W=0.8 comm=0.1 buffers=2"),
     ),
     "simulate": (
         simulate, "run a plan in virtual time: period, bubble, busy shares",
@@ -42,7 +43,7 @@ COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
         view_file, "draw the plan, graph, timeline, memory or schedule; -o FILE.(svg|dot|html|json|txt|csv) chooses the form",
         (
             "oflow view examples/digits.py -o report.html", "oflow view plan.json memory -o memory.svg",
-            "oflow view schedule.csv schedule",
+            "oflow view schedule.csv -o schedule.svg F=1 I=1 W=1 comm=0.1", "oflow view schedule.csv -o with_messages.csv messages=true",
         ),
     ),
     "diff": (

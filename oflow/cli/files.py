@@ -14,10 +14,11 @@ from typing import Any
 
 from oflow.backends.compiled import from_arrays
 from oflow.check import load
-from oflow.cli.pipeline import schedule_plan
+from oflow.compiler.schedules.plan import schedule_plan
+from oflow.errors import PlanError
 from oflow.graph import Graph
 from oflow.plan import Plan
-from oflow.schedule import Schedule, from_csv
+from oflow.schedule import Listing, Schedule, Times, read_csv
 
 Options = dict[str, Any]
 
@@ -75,14 +76,36 @@ def opened(path: str, options: Options) -> Iterator[Given]:
         yield _schedule(file, options)
 
 
-def _schedule(file: Path, options: Options) -> Given:
-    schedule = from_csv(file.read_text(), file.stem)
-    check_known(options, ("F", "B", "I", "W"), f"{file} (seconds of an action)")
-    wrong = [name for name, value in options.items() if isinstance(value, bool) or not isinstance(value, int | float)]
+def read_schedule(file: Path) -> Listing:
+    """Raises PlanError for what is no text, and as `oflow.schedule.read_csv` does."""
+    content = file.read_bytes()
+    coding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return read_csv(content.decode(coding), file.stem)
+    except UnicodeDecodeError as e:
+        raise PlanError(f"{file} is no text file: {e}; save the schedule as CSV (UTF-8)") from e
+
+
+def times_of(options: Options) -> Times:
+    """F, B, I, W and comm in seconds. B is I + W; where it is given alone, its halves are equal."""
+    wrong = [name for name, value in options.items() if isinstance(value, bool) or not isinstance(value, int | float) or value < 0]
     if wrong:
         raise UsageError(f"{wrong[0]}={options[wrong[0]]} is no number of seconds")
-    plan = schedule_plan(schedule, {name: float(value) for name, value in options.items()})
-    return Given(file, plan, options, schedule=schedule)
+    given = {name: float(value) for name, value in options.items()}
+    if "B" in given:
+        whole = given["B"]
+        first = given.get("I", whole - given["W"] if "W" in given else whole / 2)
+        given = {"I": first, "W": whole - first} | given
+        if abs(given["I"] + given["W"] - whole) > 1e-9 * whole or min(given["I"], given["W"]) < 0:
+            raise UsageError(f"B={options['B']} is a whole backward, I + W; leave it out or let them add up")
+    return Times(given.get("F", 1.0), given.get("I", 1.0), given.get("W", 1.0), given.get("comm", 0.0))
+
+
+def _schedule(file: Path, options: Options) -> Given:
+    check_known(options, ("F", "B", "I", "W", "comm"), f"{file} (seconds of an action)")
+    times = times_of(options)
+    schedule = read_schedule(file).schedule
+    return Given(file, schedule_plan(schedule, times), options, schedule=schedule)
 
 
 @contextmanager

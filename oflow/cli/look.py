@@ -16,11 +16,11 @@ from oflow.check import check as prove
 from oflow.cli.files import Given, Options, UsageError, opened
 from oflow.cli.layouts import layout_facts, layouts_text
 from oflow.cli.machine import machine_of
+from oflow.cli.schedules import check_schedule, view_schedule
 from oflow.cli.train import Measured, measured_step
 from oflow.errors import PlanError
 from oflow.graph import Graph
 from oflow.plan import Plan
-from oflow.schedule import to_csv
 from oflow.trace import Trace
 from oflow.view.style import seconds_text
 
@@ -83,6 +83,9 @@ def _after(given: Given, name: str) -> Graph | Plan:
 def check(args: Namespace, words: list[str], options: Options) -> None:
     """Print the proof. A refused plan raises PlanError, DeadlockError or OutOfMemory."""
     _no_words("check", words)
+    if Path(args.file).suffix == ".csv" and Path(args.file).is_file():
+        check_schedule(args, options)
+        return
     with opened(args.file, options) as given:
         proof = prove(given.plan)
         print(json.dumps(proof_facts(proof)) if args.json else proof)
@@ -166,6 +169,9 @@ def view_file(args: Namespace, words: list[str], options: Options) -> None:
     what = words[0] if words else "plan"
     if len(words) > 1 or what not in SHOWN:
         raise UsageError(f"view shows one of {', '.join(SHOWN)}, not {' '.join(words)}")
+    if words in ([], ["schedule"]) and Path(args.file).suffix == ".csv" and Path(args.file).is_file():
+        view_schedule(args, options)
+        return
     steps, options = _steps(args, options)
     with opened(args.file, options) as given:
         suffix = Path(args.output).suffix if args.output else ".json" if args.json else ".txt"
@@ -196,7 +202,7 @@ def picture(given: Given, what: str, suffix: str, trace: Trace | None) -> str:
 
 def _makers(given: Given, what: str, trace: Trace | None) -> dict[str, Callable[[], str]]:
     """The forms of `what` by suffix. Raises UsageError where the file has no such thing."""
-    plan, graph, schedule = given.plan, given.graph, given.schedule
+    plan, graph = given.plan, given.graph
     if what == "graph":
         if graph is None:
             raise UsageError(f"{given.path} has no logical graph")
@@ -205,12 +211,7 @@ def _makers(given: Given, what: str, trace: Trace | None) -> dict[str, Callable[
             ".json": lambda: json.dumps({"graph": view.text(graph)}),
         }  # fmt: skip
     if what == "schedule":
-        if schedule is None:
-            raise UsageError(f"{given.path} is no schedule; its plan shows the order of every stream")
-        return {
-            ".txt": partial(view.text, schedule), ".svg": partial(view.svg, schedule), ".csv": partial(to_csv, schedule),
-            ".json": lambda: json.dumps({"csv": to_csv(schedule)}),
-        }  # fmt: skip
+        raise UsageError(f"{given.path} is no schedule; its plan shows the order of every stream")
     if what == "timeline" and trace is not None:
         return {
             ".txt": partial(view.text, trace, plan), ".svg": partial(view.timeline, trace, plan),

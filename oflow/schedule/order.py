@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -43,6 +44,11 @@ class Schedule:
         return tuple(sorted({a.stage for row in self.rows for a in row}))
 
     @cached_property
+    def places(self) -> dict[int, int]:
+        """The place of each stage in the line: its index in `stages`."""
+        return {stage: place for place, stage in enumerate(self.stages)}
+
+    @cached_property
     def micro_batches(self) -> int:
         return 1 + max((a.micro_batch for row in self.rows for a in row), default=0)
 
@@ -56,6 +62,11 @@ class Schedule:
         found = {action.stage: rank for rank, row in enumerate(self.rows) for action in row}
         return dict(sorted(found.items()))
 
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Stages of each rank."""
+        return tuple(max(1, len({a.stage for a in row})) for row in self.rows)
+
     def home(self, stage: int) -> int:
         """The rank that runs `stage`."""
         return self.homes[stage]
@@ -64,6 +75,17 @@ class Schedule:
     def splits_backward(self) -> bool:
         """Whether some backward stands as its two halves, I and W."""
         return any(action.phase in ("I", "W") for row in self.rows for action in row)
+
+    def needs(self, action: Action) -> tuple[Action, ...]:
+        """What must be done before, apart from the rank's order; where two are named, B and I of the next stage, one exists."""
+        place, m = self.places[action.stage], action.micro_batch
+        if action.phase == "F":
+            return (Action(self.stages[place - 1], "F", m),) if place else ()
+        if action.phase == "W":
+            return (Action(action.stage, "I", m),)
+        if place + 1 < len(self.stages):
+            return Action(self.stages[place + 1], "B", m), Action(self.stages[place + 1], "I", m)
+        return (Action(action.stage, "F", m),)
 
     def stash(self, stage: int) -> int:
         """Most micro-batches of `stage` whose forward is done and whose backward is not: the slots its stash needs."""
@@ -76,37 +98,62 @@ class Schedule:
         return max(most, 1)
 
 
-def verify_schedule(schedule: Schedule) -> None:
+Where = Callable[[int, int], str]
+"""(rank, index in its row) -> how a message names that action."""
+
+
+def verify_schedule(schedule: Schedule, where: Where | None = None) -> None:
     """Raises PlanError unless every stage has one rank and there runs every micro-batch once in each phase, forward first.
 
     A backward is B, or I and then W; micro-batches of one schedule may differ in that. Whether ranks wait for each other in a
-    circle is the business of `replay`.
+    circle is the business of `replay`. where: names an action by its place in a file; None: by its name and rank.
     """
-    seen: dict[Action, int] = {}
+    seen: dict[Action, str] = {}
     homes: dict[int, int] = {}
     for rank, row in enumerate(schedule.rows):
-        for action in row:
-            _verify_action(schedule, action, rank, seen, homes)
-            seen[action] = rank
+        for index, action in enumerate(row):
+            named = where(rank, index) if where else f"{action} on rank {rank}"
+            fault = _fault(action, rank, seen, homes)
+            if fault:
+                raise PlanError(f"schedule {schedule.name}: {named} {fault}")
+            seen[action] = named
     wanted = ("F", "B") if any(action.phase != "F" for action in seen) else ("F",)
     for stage in schedule.stages:
         for micro_batch in range(schedule.micro_batches):
-            found = {phase for phase in PHASES if Action(stage, phase, micro_batch) in seen}
-            halves = found & {"I", "W"}
-            missing = [p for p in (("F", "I", "W") if halves and "B" not in found else wanted) if p not in found]
+            found = {phase: seen[a] for phase in PHASES if (a := Action(stage, phase, micro_batch)) in seen}
+            halves = ("I" in found or "W" in found) and "B" not in found
+            missing = [p for p in (("F", "I", "W") if halves else wanted) if p not in found]
             if missing:
-                raise PlanError(f"schedule {schedule.name}: {Action(stage, missing[0], micro_batch)} is missing")
+                beside = f"; {', '.join(found.values())} stand{'s' * (len(found) == 1)} there" if found else ""
+                raise PlanError(f"schedule {schedule.name}: {Action(stage, missing[0], micro_batch)} is missing{beside}")
+    _verify_inside(schedule, seen)
 
 
-def _verify_action(schedule: Schedule, action: Action, rank: int, seen: dict[Action, int], homes: dict[int, int]) -> None:
-    stage, m = action.stage, action.micro_batch
-    if action in seen:
-        raise PlanError(f"schedule {schedule.name}: {action} stands twice (ranks {seen[action]} and {rank})")
+def _verify_inside(schedule: Schedule, named: dict[Action, str]) -> None:
+    """Raises PlanError for an action that stands before what it needs of another stage of its own rank."""
+    for row in schedule.rows:
+        done = set[Action]()
+        for action in row:
+            late = [n for n in schedule.needs(action) if n in named and schedule.homes[n.stage] == schedule.homes[action.stage]]
+            if late and late[0] not in done:
+                raise PlanError(
+                    f"schedule {schedule.name}: {named[action]} stands before {late[0]} ({named[late[0]]}), which it needs"
+                )
+            done.add(action)
+
+
+def _fault(action: Action, rank: int, seen: dict[Action, str], homes: dict[int, int]) -> str:
+    """What is wrong with `action` after those `seen`, in words that follow its name."""
+    stage, phase, m = action.stage, action.phase, action.micro_batch
+    other = Action(stage, "I" if phase == "B" else "B", m)
     if homes.setdefault(stage, rank) != rank:
-        raise PlanError(f"schedule {schedule.name}: stage {stage} is on ranks {homes[stage]} and {rank}")
-    if action.phase != "F" and Action(stage, "F", m) not in seen:
-        raise PlanError(f"schedule {schedule.name}: {action} stands before its forward on rank {rank}")
-    if action.phase == "W" and Action(stage, "I", m) not in seen:
-        raise PlanError(f"schedule {schedule.name}: {action} stands before {Action(stage, 'I', m)} on rank {rank}")
-    if (action.phase in ("I", "W") and Action(stage, "B", m) in seen) or (action.phase == "B" and Action(stage, "I", m) in seen):
-        raise PlanError(f"schedule {schedule.name}: {action} stands beside {'I' if action.phase == 'B' else 'B'} of the same micro-batch")
+        return f"stands on rank {rank}, but stage {stage} is on rank {homes[stage]}; a stage has one rank"
+    if action in seen:
+        return f"stands twice; the first is {seen[action]}"
+    if phase != "F" and Action(stage, "F", m) not in seen:
+        return f"stands before its forward {stage}F{m}"
+    if phase == "W" and other not in seen and Action(stage, "I", m) not in seen:
+        return f"stands before {stage}I{m}, its input gradient"
+    if phase != "F" and other in seen:
+        return f"stands beside {seen[other]}: a micro-batch has B, or I and W"
+    return ""

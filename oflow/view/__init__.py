@@ -4,6 +4,7 @@
     timeline  SVG of a trace, simulated or measured   perfetto   the same as Chrome trace JSON
     memory    SVG of the arenas                       html       all of it on one page
     bubbles   idle share of each device               repr_svg   what a notebook shows
+    replay_picture  SVG of a schedule with the durations of its actions
     boxings   every change of layout: bytes, seconds, route, cause
 """
 
@@ -15,7 +16,8 @@ from oflow.view.html import html
 from oflow.view.memory import memory
 from oflow.view.perfetto import perfetto
 from oflow.view.picture import repr_svg, svg
+from oflow.view.replay import replay_picture
 from oflow.view.text import schedule, text
 from oflow.view.timeline import bubbles, timeline
 
-__all__ = ["boxings", "bubbles", "dot", "html", "memory", "perfetto", "repr_svg", "schedule", "svg", "text", "timeline"]
+__all__ = ["boxings", "bubbles", "dot", "html", "memory", "perfetto", "replay_picture", "repr_svg", "schedule", "svg", "text", "timeline"]

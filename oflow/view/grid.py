@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from oflow.schedule import Action, Schedule
+from oflow.schedule import Action, Schedule, Times
+from oflow.schedule.replay import Graph
 from oflow.view import style
 from oflow.view.style import label, rect
 
@@ -15,29 +16,10 @@ def steps(schedule: Schedule) -> dict[Action, int]:
     An action waits for its rank's previous one and for what it reads: the stage before (F), the stage after and its own
     forward (B, I), its own I (W).
     """
-    known = {action for row in schedule.rows for action in row}
-    needs = {action: [n for n in _needs(action, schedule.stages) if n in known] for action in known}
-    done: dict[Action, int] = {}
-    heads, moved = [0] * len(schedule.rows), True
-    while moved:
-        moved = False
-        for rank, row in enumerate(schedule.rows):
-            while heads[rank] < len(row) and all(n in done for n in needs[row[heads[rank]]]):
-                action, before = row[heads[rank]], row[heads[rank] - 1 : heads[rank]]
-                done[action] = 1 + max((done[n] for n in (*needs[action], *before)), default=-1)
-                heads[rank] += 1
-                moved = True
-    return done
-
-
-def _needs(action: Action, stages: tuple[int, ...]) -> list[Action]:
-    at, m = stages.index(action.stage), action.micro_batch
-    if action.phase == "F":
-        return [Action(stages[at - 1], "F", m)] if at else []
-    if action.phase == "W":
-        return [Action(action.stage, "F", m), Action(action.stage, "I", m)]
-    later = [Action(stages[at + 1], phase, m) for phase in ("B", "I")] if at + 1 < len(stages) else []
-    return [Action(action.stage, "F", m), *later]
+    graph = Graph(schedule, Times())
+    graph.seconds = [1.0] * len(graph.actions)
+    starts, stops, _ = graph.run(graph.rows)
+    return {action: int(start) for action, start, stop in zip(graph.actions, starts, stops, strict=True) if stop >= 0}
 
 
 def grid(schedule: Schedule) -> str:

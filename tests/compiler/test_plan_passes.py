@@ -152,8 +152,8 @@ def compiler_schedule(name: str, stages: int, micro_batches: int) -> of.Schedule
 @pytest.mark.parametrize(
     "text,message",
     [
-        ("0F0,0B0,0F0", "0F0 stands twice"),
-        ("0B0,0F0", "0B0 stands before its forward"),
+        ("0F0,0B0,0F0", r"cell 3 \(0F0\) stands twice"),
+        ("0B0,0F0", r"\(0B0\) stands before its forward"),
         ("0F0,0F1,0B0", "0B1 is missing"),
         ("0F0,zero", "not a schedule action"),
     ],

@@ -7,12 +7,16 @@ from oflow.compiler.schedules.interleaved import interleaved_by
 from oflow.compiler.schedules.named import NamedSchedule
 from oflow.compiler.schedules.one_f_one_b import ONE_F_ONE_B
 from oflow.compiler.schedules.zero_bubble import ZERO_BUBBLE_H1, ZERO_BUBBLE_H2
+from oflow.compiler.schedules.zero_bubble_small import ZERO_BUBBLE_V_HALF, ZERO_BUBBLE_V_THIRD
 from oflow.compiler.schedules.zero_bubble_v import ZERO_BUBBLE_V
 from oflow.errors import PlanError
 from oflow.schedule import Schedule, Times, verify_schedule
 
 SCHEDULES: dict[str, NamedSchedule] = {
-    made.name: made for made in (GPIPE, ONE_F_ONE_B, interleaved_by(2), ZERO_BUBBLE_H1, ZERO_BUBBLE_H2, ZERO_BUBBLE_V)
+    made.name: made
+    for made in (
+        GPIPE, ONE_F_ONE_B, interleaved_by(2), ZERO_BUBBLE_H1, ZERO_BUBBLE_H2, ZERO_BUBBLE_V, ZERO_BUBBLE_V_HALF, ZERO_BUBBLE_V_THIRD,
+    )
 }
 NAMES = (*SCHEDULES, "zero-bubble")
 """What `find_schedule` knows: "zero-bubble" is H1 with one chunk a rank, V with two; "interleaved" takes any number from two."""
@@ -56,12 +60,26 @@ def named_schedule(
     if isinstance(name, str):
         return find_schedule(name, stages, ranks).make(ranks, micro_batches, times)
     verify_schedule(name)
+    _verify_compilable(name)
     if name.stages != tuple(range(stages)) or name.micro_batches != micro_batches or name.ranks != ranks:
         raise PlanError(
             f"schedule {name.name} is for stages {list(name.stages)} on {name.ranks} ranks and {name.micro_batches} micro-batches, "
             f"the program has {stages} stages on {ranks} ranks and {micro_batches} micro-batches"
         )
     return name
+
+
+def _verify_compilable(schedule: Schedule) -> None:
+    """Raises PlanError for what one actor a stage and phase cannot run: micro-batches out of order, a backward split only here and
+    there."""
+    phases = {action.phase for row in schedule.rows for action in row}
+    if phases > {"F", "B"}:
+        raise PlanError(f"schedule {schedule.name} has both B and I, W; write every backward as B, or every one as I and W")
+    latest: dict[tuple[int, str], int] = {}
+    for action in (action for row in schedule.rows for action in row):
+        if action.micro_batch < latest.get((action.stage, action.phase), 0):
+            raise PlanError(f"schedule {schedule.name}: {action} stands after a later micro-batch of its stage and phase")
+        latest[action.stage, action.phase] = action.micro_batch
 
 
 __all__ = ["NAMES", "SCHEDULES", "NamedSchedule", "find_schedule", "named_schedule"]

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import pairwise
 
 from oflow.compiler.schedules.named import NamedSchedule
+from oflow.compiler.schedules.shape import shaped
 from oflow.schedule import Action, Schedule, Times
 
 
@@ -40,7 +41,9 @@ def _row(rank: int, ranks: int, v: int, rounds: list[range]) -> list[Action]:
 
 
 def interleaved(ranks: int, micro_batches: int, times: Times | None = None, v: int = 2) -> Schedule:
-    return interleaved_order(ranks, micro_batches, v)
+    """The published order, or one that is no longer with `times` and holds no more on any rank."""
+    order = interleaved_order(ranks, micro_batches, v)
+    return order if times is None else shaped(order, times)
 
 
 def interleaved_by(v: int) -> NamedSchedule:

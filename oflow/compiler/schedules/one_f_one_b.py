@@ -6,11 +6,19 @@ Stash: min(M, P - i) micro-batches on rank i. Bubble as GPipe's.
 from __future__ import annotations
 
 from oflow.compiler.schedules.named import NamedSchedule, in_line
+from oflow.compiler.schedules.shape import shaped
 from oflow.schedule import Action, Schedule, Times
 
 
-def one_f_one_b(ranks: int, micro_batches: int, times: Times | None = None) -> Schedule:
+def one_f_one_b_order(ranks: int, micro_batches: int) -> Schedule:
+    """The published order."""
     return Schedule("1f1b", tuple(tuple(_row(stage, ranks, micro_batches)) for stage in range(ranks)))
+
+
+def one_f_one_b(ranks: int, micro_batches: int, times: Times | None = None) -> Schedule:
+    """The published order, or one that is no longer with `times` and holds no more on any rank."""
+    order = one_f_one_b_order(ranks, micro_batches)
+    return order if times is None else shaped(order, times)
 
 
 def _row(stage: int, ranks: int, micro_batches: int) -> list[Action]:

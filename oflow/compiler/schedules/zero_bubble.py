@@ -7,6 +7,7 @@ first rank does; bubble (P-1)(F+I-W). H2: 2(P-i)-1 forwards ahead and W 2i behin
 from __future__ import annotations
 
 from oflow.compiler.schedules.named import NamedSchedule, in_line
+from oflow.compiler.schedules.shape import for_times
 from oflow.schedule import Action, Schedule, Times
 
 
@@ -32,11 +33,11 @@ def _row(stage: int, micro_batches: int, ahead: int, behind: int) -> list[Action
 
 
 def zero_bubble_h1(ranks: int, micro_batches: int, times: Times | None = None) -> Schedule:
-    return order_h(ranks, micro_batches, double=False)
+    return for_times(order_h(ranks, micro_batches, double=False), times)
 
 
 def zero_bubble_h2(ranks: int, micro_batches: int, times: Times | None = None) -> Schedule:
-    return order_h(ranks, micro_batches, double=True)
+    return for_times(order_h(ranks, micro_batches, double=True), times)
 
 
 ZERO_BUBBLE_H1 = NamedSchedule("zero-bubble-h1", 1, in_line, True, zero_bubble_h1)

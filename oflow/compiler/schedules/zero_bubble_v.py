@@ -5,6 +5,7 @@ micro-batch also ends it. Stash: P whole stages on every rank, as 1F1B's first; 
 from __future__ import annotations
 
 from oflow.compiler.schedules.named import NamedSchedule, v_shape
+from oflow.compiler.schedules.shape import for_times
 from oflow.schedule import Action, Schedule, Times
 
 
@@ -50,7 +51,7 @@ def _row(rank: int, ranks: int, micro_batches: int) -> list[Action]:
 
 
 def zero_bubble_v(ranks: int, micro_batches: int, times: Times | None = None) -> Schedule:
-    return order_v(ranks, micro_batches)
+    return for_times(order_v(ranks, micro_batches), times)
 
 
 ZERO_BUBBLE_V = NamedSchedule("zero-bubble-v", 2, v_shape, True, zero_bubble_v)
