@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from oflow.graph import Graph, Node, time_type
-from oflow.machine import Cost, Machine, pull_costs
+from oflow.machine import Cost, Machine, pull_costs, together
 from oflow.ops import REGISTRY
-from oflow.sbp import B, Layout, Step
+from oflow.sbp import B, Layout, Step, Traffic
 from oflow.types import TensorType
 
 TO_GLOBAL = "to_global"
@@ -55,6 +55,7 @@ class Boxing:
 
     type: of one act, of which there are `times` a step. why: TO_GLOBAL, GRADIENT, ...; reader: the operator that reads it; line: the
     user's line that caused it; made_at: that which made the value; stage: the reader's. count: how many there are like it (`folded`).
+    bucket: the number of the bucket it travels in; its seconds are a share of the bucket's, by bytes.
     """
 
     value: int
@@ -70,6 +71,7 @@ class Boxing:
     made_at: str
     stage: int | None = None
     count: int = 1
+    bucket: int | None = None
 
     @property
     def target(self) -> Layout:
@@ -99,7 +101,7 @@ class Boxing:
         return {
             "value": self.name, "type": str(self.type), "from": str(self.source), "to": str(self.target), "nbytes": self.nbytes,
             "seconds": self.seconds, "phase": self.phase, "stage": self.stage, "times": self.times, "count": self.count, "why": self.why,
-            "asked": self.asked, "reader": self.reader, "line": self.line, "made_at": self.made_at,
+            "asked": self.asked, "reader": self.reader, "line": self.line, "made_at": self.made_at, "bucket": self.bucket,
             "route": [
                 {"to": str(m.layout), "nbytes": m.nbytes, "seconds": m.seconds, "in_place": m.in_place} for m in self.moves
             ],
@@ -132,11 +134,18 @@ def folded(found: Iterable[Boxing]) -> tuple[Boxing, ...]:
     return tuple(known.values())
 
 
+def bucket_of(node: Node) -> tuple[object, ...] | None:
+    """The bucket that a boxing travels in, and the leg of its route."""
+    number = node.attributes.get("bucket")
+    return None if number is None else (number, node.attributes["leg"])
+
+
 class _Found:
     """The walk over a graph."""
 
     def __init__(self, graph: Graph, machine: Machine, before: Graph) -> None:
         self.graph, self.machine = graph, machine
+        self.buckets: dict[tuple[object, ...], float] = {}
         self.makers = {**graph.producers(), **before.producers()}
         self.readers = {**graph.consumers(), **before.consumers()}
         self.reasons = {
@@ -171,7 +180,10 @@ class _Found:
         what = name or (maker.op if maker else "value")
         made_at = maker.line if maker else ""
         kind = time_type(self.graph, value)
-        return Boxing(value, what, kind, self._layout(value), moves, node.phase, node.rate, why, reader, node.line, made_at, node.stage)
+        return Boxing(
+            value, what, kind, self._layout(value), moves, node.phase, node.rate, why, reader, node.line, made_at, node.stage,
+            bucket=node.attributes.get("bucket"),
+        )  # fmt: skip
 
     def _maker(self, value: int) -> Node | None:
         """The operator behind boxings."""
@@ -186,10 +198,25 @@ class _Found:
         return found
 
     def _move(self, node: Node) -> Move:
+        moved, key = self._traffic(node), bucket_of(node)
+        seconds = self.machine.boxing(moved) if key is None else self._bucket_seconds(key) * moved.nbytes
+        return Move(self._layout(node.outs[0]), node.rate * moved.nbytes, node.rate * seconds)
+
+    def _traffic(self, node: Node) -> Traffic:
         kind, target = time_type(self.graph, node.outs[0]), self._layout(node.outs[0])
         step = Step(self._layout(node.ins[0]), target, bool(node.attributes.get("flat")))
-        moved = step.traffic(kind.shape, kind.itemsize)
-        return Move(target, node.rate * moved.nbytes, node.rate * self.machine.boxing(moved))
+        return step.traffic(kind.shape, kind.itemsize)
+
+    def _bucket_seconds(self, key: tuple[object, ...]) -> float:
+        """Seconds of an act of a bucket, by byte that it moves."""
+        if key not in self.buckets:
+            nodes = [node for node in self.graph.nodes if bucket_of(node) == key]
+            found = [self._traffic(node) for node in nodes]
+            ranks = zip(*map(pull_costs, found), strict=True)
+            devices = self._layout(nodes[0].outs[0]).placement.devices
+            seconds = max(self.machine.seconds(together(costs), device) for device, costs in zip(devices, ranks, strict=True))
+            self.buckets[key] = seconds / max(1, sum(moved.nbytes for moved in found))
+        return self.buckets[key]
 
     def _in_place(self, node: Node) -> Iterator[Boxing]:
         """Operands that the node reads from all ranks."""

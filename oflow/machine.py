@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -260,6 +260,15 @@ def pull_costs(traffic: Traffic) -> list[Cost]:
     for consumer, producer, nbytes in zip(consumers.tolist(), producers, sizes, strict=True):
         found[consumer].append((devices[producer], nbytes))
     return [pull_cost(moved, n, count, traffic.itemsize) for moved, n, count in zip(found, own, regions, strict=True)]
+
+
+def together(pulls: Sequence[Cost]) -> Cost:
+    """What one rank does that pulls all of these in one call: one message from each source, one walk over all regions."""
+    everything = total(pulls)
+    works = [work for cost in pulls for work in cost.works]
+    itemsize = min((work.itemsize for work in works), default=1)
+    one = Work("boxing", touched=((0.0, sum(w.nbytes for w in works)),), rows=sum(w.rows for w in works), itemsize=itemsize)
+    return replace(everything, calls=1, works=(one,))
 
 
 @dataclass(frozen=True, slots=True)

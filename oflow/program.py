@@ -35,6 +35,7 @@ def compile(
     layout: str | None = None,
     strict: bool = False,
     zero: int | Mapping[str, Any] = 0,
+    bucket_nbytes: int | str | None = None,
     executor: str | None = None,
     kernels: str | None = None,
     blas: str = "numpy",
@@ -55,6 +56,8 @@ def compile(
     strict: refuse to change a layout where nobody asked for it (`oflow.compiler.strict` says what counts as asked for).
     zero: 1 keeps optimizer state split over the devices that repeat a parameter, 2 accumulated gradients too, 3 parameters too; a
     dict also names the mesh axis, {"stage": 2, "axis": "data"}, and how often stage 3 gathers, "gather": "micro_batch" or "step".
+    bucket_nbytes: gradients that are reduced alike travel together, about so many bytes a message, as soon as the last is there; "auto"
+    takes the number that makes the proved period shortest, or no buckets.
     executor: "native" (the compiled loop; the default where numba is), "processes" (the same loop, a process a worker), "threads"
     (the same actors in Python) or "simulator" (real kernels in one thread in virtual time).
     workers: how many, or the streams (``cpu:0/compute``) of each; default one a device, at most the cores (threads: the cores).
@@ -84,7 +87,8 @@ def compile(
     for v in graph.inputs:
         values[v] = replace(values[v], time=time_sbp(values[v].type, specs, micro_batches))
     given = compiler.options(
-        machine, optimizer=optimizer, micro_batches=micro_batches, schedule=schedule, layout=layout, strict=strict, zero=zero
+        machine, optimizer=optimizer, micro_batches=micro_batches, schedule=schedule, layout=layout, strict=strict, zero=zero,
+        bucket_nbytes=bucket_nbytes,
     )
     passes = compiler.compile_graph(replace(graph, values=values), given)
     shared = state.state if state is not None else State(seed)

@@ -8,6 +8,7 @@
     zero            optimizer state, gradients, parameters split over the devices that repeat them
     infer_sbp       a layout for every value, the annotations fixed
     insert_boxing   layouts that differ become pulls
+    buckets         gradients that are reduced alike travel together, while the backward pass goes on
     strict          no layout changes that nobody asked for, where the user says so
     host            inputs come from and outputs go to the caller's memory
     fuse            groups of elementwise nodes become one, sums go where they are wanted
@@ -25,6 +26,7 @@ Before them `frontend.capture` traces the user's function; after them `check` pr
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +34,7 @@ from dataclasses import replace
 from oflow.check import check
 from oflow.check.references import check_references
 from oflow.compiler.auto import ParameterChoice, parameter_choices
+from oflow.compiler.buckets import buckets, trial_sizes
 from oflow.compiler.chain import chain
 from oflow.compiler.differentiate import differentiate
 from oflow.compiler.expand import expand
@@ -42,7 +45,7 @@ from oflow.compiler.insert_boxing import insert_boxing
 from oflow.compiler.memory import memory
 from oflow.compiler.micro_batches import micro_batches
 from oflow.compiler.optimize import optimize
-from oflow.compiler.options import Options, options
+from oflow.compiler.options import AUTO, Options, options
 from oflow.compiler.order import order
 from oflow.compiler.packing import pack
 from oflow.compiler.place import place
@@ -65,6 +68,7 @@ GRAPH_PASSES: tuple[Callable[[Graph, Options], Graph], ...] = (
     zero,
     infer_sbp,
     insert_boxing,
+    buckets,
     strict,
     host,
     fuse,
@@ -159,11 +163,12 @@ def _passes(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
     return _plan_passes(_graph_passes(captured, given), given)
 
 
-def _graph_passes(captured: Graph, given: Options) -> dict[str, Graph]:
+def _graph_passes(captured: Graph, given: Options, made: dict[str, Graph] | None = None) -> dict[str, Graph]:
+    """What each graph pass makes. made: what the first ones made already."""
     verify(captured)
-    graph = captured
-    made = {"capture": captured}
-    for graph_pass in GRAPH_PASSES:
+    made = dict(made or {"capture": captured})
+    graph = list(made.values())[-1]
+    for graph_pass in GRAPH_PASSES[len(made) - 1 :]:
         graph = graph_pass(graph, given)
         verify(graph)
         made[graph_pass.__name__] = graph
@@ -171,7 +176,20 @@ def _graph_passes(captured: Graph, given: Options) -> dict[str, Graph]:
 
 
 def _plan_passes(graphs: dict[str, Graph], given: Options) -> dict[str, Graph | Plan]:
-    """All that was made, graphs first."""
+    """All that was made, graphs first. Where buckets are left open, those of the plan with the shortest period that fits."""
+    made = _planned(graphs, given)
+    if given.bucket_nbytes != AUTO:
+        return made
+    before = dict(itertools.takewhile(lambda one: one[0] != buckets.__name__, graphs.items()))
+    trials = [made]
+    for nbytes in trial_sizes(before[insert_boxing.__name__], given.planner):
+        trial = replace(given, bucket_nbytes=nbytes)
+        trials.append(_planned(_graph_passes(graphs["capture"], trial, before), trial))
+    fitting = [one for one in trials if _missing(_plan(one)) <= 0]
+    return min(fitting, key=lambda one: check(_plan(one)).period, default=made)
+
+
+def _planned(graphs: dict[str, Graph], given: Options) -> dict[str, Graph | Plan]:
     plan = expand(graphs[GRAPH_PASSES[-1].__name__], given)
     check_references(plan)
     made: dict[str, Graph | Plan] = {**graphs, "expand": plan}

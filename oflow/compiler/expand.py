@@ -6,15 +6,17 @@ all entries are equal the column has one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from oflow.boxings import bucket_of
 from oflow.compiler.fold import summands
 from oflow.compiler.options import Options
 from oflow.compiler.views import views
 from oflow.graph import Graph, Node, rate_of, time_type
-from oflow.machine import Cost, Work, pull_costs
+from oflow.machine import Cost, Work, pull_costs, together
 from oflow.ops import REGISTRY
 from oflow.ops.op import Shards
 from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, RegisterTemplate, Scratch
@@ -29,7 +31,7 @@ def expand(graph: Graph, options: Options) -> Plan:
     made = _Expansion(graph)
     feed = made.host_actor("feed", [(v, "out") for v in graph.inputs])
     actors = [feed] if graph.inputs else []
-    actors += [made.actor(node) for node in graph.nodes if not made.views.keys() & node.outs]
+    actors += made.actors([node for node in graph.nodes if not made.views.keys() & node.outs])
     if graph.outputs:
         actors.append(made.host_actor("fetch", [(v, "in") for v in dict.fromkeys(v for _, v in graph.outputs)]))
     plan = Plan(
@@ -130,6 +132,21 @@ class _Expansion:
         nbytes = 2.0 * sum(time_type(self.graph, v).nbytes for v, _ in ports)
         cost = Cost(works=(Work(name, touched=((0.0, nbytes),)),))
         return ActorTemplate(name, self.group(HOST.devices), bound, stream=name, phase="F", costs=(cost,))
+
+    def actors(self, nodes: Sequence[Node]) -> list[ActorTemplate]:
+        """One a node; nodes of one leg of a bucket are one, in the place of the last."""
+        made: list[ActorTemplate] = []
+        bundles: dict[object, list[ActorTemplate]] = {}
+        sizes = Counter(map(bucket_of, nodes))
+        for node in nodes:
+            key = bucket_of(node)
+            if key is None:
+                made.append(self.actor(node))
+                continue
+            bundles.setdefault(key, []).append(self.actor(node))
+            if len(bundles[key]) == sizes[key]:
+                made.append(_bundle(bundles[key]))
+        return made
 
     def actor(self, node: Node) -> ActorTemplate:
         assert node.placement is not None
@@ -264,6 +281,22 @@ class _Expansion:
         ports += [PortTemplate(self.rows[source], "in", every, mode, peers) for peers in pulled.peers]
         ins = tuple(Arg("port", i) for i in range(1, len(ports)))
         return ports, (Call(node.op, (Arg("port", 0),), ins, pulled.attrs, line=node.line),), pulled.costs, ()
+
+
+def _bundle(actors: Sequence[ActorTemplate]) -> ActorTemplate:
+    """One actor that does the pulls of several: one call over all regions, and one message to each peer."""
+    ports = tuple(port for actor in actors for port in actor.ports)
+    calls, first = [], 0
+    for actor in actors:
+        for call in actor.calls:
+            outs, ins = (tuple(replace(arg, index=first + arg.index) for arg in side) for side in (call.outs, call.ins))
+            calls.append(replace(call, outs=outs, ins=ins))
+        first += len(actor.ports)
+    ranks = max(len(actor.costs) for actor in actors)
+    costs = [together([actor.costs[rank if len(actor.costs) > 1 else 0] for actor in actors]) for rank in range(ranks)]
+    name = actors[0].name if len(actors) == 1 else f"{actors[0].name}..{actors[-1].name}"
+    nodes = tuple(n for actor in actors for n in actor.nodes)
+    return replace(actors[0], name=name, ports=ports, calls=tuple(calls), costs=column(costs), nodes=nodes)
 
 
 def _pulled(step: Step, kind: TensorType) -> _Pulled:

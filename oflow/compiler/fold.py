@@ -90,7 +90,9 @@ def _reads(node: Node, direct: dict[int, int]) -> bool:
 def _boxings(graph: Graph, makers: dict[int, Node], v: int) -> Iterator[Node]:
     """The boxings that made `v`, first to last."""
     node = makers.get(v)
-    if node is None or REGISTRY[node.op].lowering != "pull" or graph.values[node.ins[0]].time != graph.values[v].time:
+    if node is None or REGISTRY[node.op].lowering != "pull" or "bucket" in node.attributes:
+        return
+    if graph.values[node.ins[0]].time != graph.values[v].time:
         return
     yield from _boxings(graph, makers, node.ins[0])
     yield node

@@ -11,6 +11,8 @@ from oflow.machine import Machine, preset
 from oflow.sbp import Planner
 from oflow.schedule import Schedule
 
+AUTO = "auto"
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -19,6 +21,7 @@ class Options:
     layout: "auto" also chooses the homes of inputs and parameters that have no annotation. saved_nbytes: how many bytes a device
     a layout has to save, beside the cheapest one; hidden: the share of the gradients' boxings that automatic layouts take to run beside
     the backward pass. strict: boxings that the user did not ask for are refused. zero: which state lives split (`sharding`).
+    bucket_nbytes: gradients travel in buckets of so many bytes, or of those that make the period shortest ("auto").
     """
 
     machine: Machine
@@ -32,6 +35,7 @@ class Options:
     hidden: float = 0.0
     strict: bool = False
     zero: Zero = NONE
+    bucket_nbytes: int | str | None = None
 
 
 def options(machine: Machine | str | None = None, **facts: Any) -> Options:
@@ -41,5 +45,8 @@ def options(machine: Machine | str | None = None, **facts: Any) -> Options:
     if facts.get("layout") not in (None, "auto"):
         remedy = "leave it out to keep to the annotations, or say layout='auto'"
         raise PlanError(f"layout={facts['layout']!r} is not known; {remedy}", line=user_line())
+    limit = facts.get("bucket_nbytes")
+    if not (limit in (None, AUTO) or (isinstance(limit, int) and not isinstance(limit, bool) and limit > 0)):
+        raise PlanError(f"bucket_nbytes={limit!r} is not known; write a number of bytes, 'auto', or None for no buckets", line=user_line())
     found = machine if isinstance(machine, Machine) else preset(machine or "reference")
     return Options(found, Planner(found), **{**facts, "zero": zero_options(facts.get("zero", 0))})

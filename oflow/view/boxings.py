@@ -41,6 +41,10 @@ def _cells(one: Boxing) -> tuple[str, ...]:
 
 
 def _because(one: Boxing) -> str:
+    return _reason(one) + (f", in bucket {one.bucket}" if one.bucket is not None else "")
+
+
+def _reason(one: Boxing) -> str:
     at = f" at {one.line}" if one.line else ""
     if one.why in (TO_GLOBAL, GRADIENT, INPUT, OUTPUT):
         return f"{one.why}{at}"

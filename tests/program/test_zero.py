@@ -165,6 +165,23 @@ def test_recomputed_regions_gather_again() -> None:
         np.testing.assert_allclose([one(*b) for b in batches(2)], [two(*b) for b in batches(2)], rtol=1e-12)
 
 
+@pytest.mark.parametrize("layout", ["data", "pipeline x data"])
+def test_buckets_change_no_bit(layout: str) -> None:
+    """Ranks are summed in the same order, in a bucket or alone."""
+    for zero, micro_batches in ((0, 4), (1, 1), (2, 4)):
+        options = {"micro_batches": micro_batches, "executor": "simulator", "checked": True}
+        runs = [run(layout, zero, ADAM, bucket_nbytes=limit, **options) for limit in (None, 600, 1 << 30)]
+        for losses, state in runs[1:]:
+            assert losses == runs[0][0]
+            assert all((state[name] == runs[0][1][name]).all() for name in state)
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_every_driver_runs_buckets(executor: str) -> None:
+    plain = run("pipeline x data", 2, SGD, micro_batches=4, executor=executor)
+    assert run("pipeline x data", 2, SGD, micro_batches=4, executor=executor, bucket_nbytes=1 << 20)[0] == plain[0]
+
+
 def test_what_is_refused() -> None:
     for wrong in (4, True, "1", {"stage": 1, "where": "data"}, {"stage": 3, "gather": "never"}):
         with pytest.raises(of.PlanError, match="zero"):
