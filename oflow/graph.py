@@ -60,6 +60,8 @@ class Node:
     line: str = ""
     wants: tuple[Layout, ...] = ()
     region: tuple[int, ...] = ()
+    again: int | None = None
+    """The node that this one computes again in the backward pass."""
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -95,6 +97,22 @@ class Assignment:
     def __str__(self) -> str:
         gap = "exact" if self.seconds <= self.bound * (1 + 1e-9) else f"at least {self.bound:.4g} s"
         return f"{self.seconds:.4g} s of work and boxings a step, {gap} ({self.method})"
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """Values made by one operator at one line of one stage.
+
+    copies: nodes that run again (0 where the values are only kept in place of others). seconds: that they add to a step. nbytes: of
+    the values, a device, that are no longer kept between the passes, in all slots; negative where they were not kept before.
+    """
+
+    op: str
+    line: str
+    stage: int | None
+    copies: int
+    seconds: float
+    nbytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ def _node(graph: Graph, at: int, node: Node) -> str:
     facts += [f"at {node.placement}"] if node.placement else []
     facts += [f"stream {_word(node.stream)}"] if node.stream != "compute" else []
     facts += [f"region {'.'.join(map(str, node.region))}"] if node.region else []
+    facts += [f"again {node.again}"] if node.again is not None else []
     facts += [f"wants {'; '.join(map(str, node.wants))}"] if node.wants else []
     facts += [f"node {node.id}"] if node.id != at else []
     return f"{outs} = {_word(node.op)}({', '.join(ins)})   # {' '.join(facts)}"
@@ -245,13 +246,14 @@ class _Reader:
         stage, phase = line.number_after("stage"), line.word("a phase")
         rate, placement, stream = line.find(r"x\d+(?!\S)"), line.after("at", PLACEMENT), line.after("stream", WORD)
         region = line.after("region", r"[\d.]+")
+        again = line.number_after("again")
         wants = line.after("wants", rf"{LAYOUT}(?:; {LAYOUT})*")
         number = line.number_after("node")
         self.nodes.append(Node(
             len(self.nodes) if number is None else number, op, ins, tuple(outs), attrs, stage, phase,
             int(rate[1:]) if rate else 1, Placement.parse(placement) if placement else None,
             _unquote(stream or "compute"), _unquote(where or ""), tuple(map(Layout.parse, wants.split("; "))) if wants else (),
-            tuple(map(int, region.split("."))) if region else (),
+            tuple(map(int, region.split("."))) if region else (), again,
         ))  # fmt: skip
 
 

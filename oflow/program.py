@@ -16,7 +16,7 @@ from oflow.boxings import Boxing, boxings
 from oflow.errors import PlanError, ProgramFailed, ShapeError
 from oflow.frontend.capture import Captured, Spec, capture, split_batch, time_sbp
 from oflow.frontend.init import initial_value
-from oflow.graph import Graph
+from oflow.graph import Graph, Recomputed
 from oflow.machine import Machine
 from oflow.ops.tensor import user_line
 from oflow.plan import Plan
@@ -33,6 +33,8 @@ def compile(
     micro_batches: int = 1,
     schedule: str | Schedule = "1f1b",
     layout: str | None = None,
+    recompute: str | None = None,
+    memory: int | None = None,
     strict: bool = False,
     zero: int | Mapping[str, Any] = 0,
     bucket_nbytes: int | str | None = None,
@@ -53,6 +55,9 @@ def compile(
     micro_batches: parts the batch (axis 0 of the first input) is cut into. schedule: "1f1b", "gpipe" or an of.Schedule.
     layout: "auto" chooses where parameters without annotation, and inputs whose spec names no sbp, live: the layouts on their
     placements' meshes that make the predicted step cheapest and fit the machine's memory (`Program.parameter_choices` says why).
+    recompute: "auto" computes activations again in the backward pass, at the least added time, where the plan does not fit in memory;
+    "all" keeps only the ends of segments of each stage; both beside what of.recompute marks (`Program.recomputed` lists it).
+    memory: bytes of each device, if not the machine's.
     strict: refuse to change a layout where nobody asked for it (`oflow.compiler.strict` says what counts as asked for).
     zero: 1 keeps optimizer state split over the devices that repeat a parameter, 2 accumulated gradients too, 3 parameters too; a
     dict also names the mesh axis, {"stage": 2, "axis": "data"}, and how often stage 3 gathers, "gather": "micro_batch" or "step".
@@ -87,9 +92,9 @@ def compile(
     for v in graph.inputs:
         values[v] = replace(values[v], time=time_sbp(values[v].type, specs, micro_batches))
     given = compiler.options(
-        machine, optimizer=optimizer, micro_batches=micro_batches, schedule=schedule, layout=layout, strict=strict, zero=zero,
-        bucket_nbytes=bucket_nbytes,
-    )
+        machine, memory, optimizer=optimizer, micro_batches=micro_batches, schedule=schedule, layout=layout, recompute=recompute,
+        strict=strict, zero=zero, bucket_nbytes=bucket_nbytes,
+    )  # fmt: skip
     passes = compiler.compile_graph(replace(graph, values=values), given)
     shared = state.state if state is not None else State(seed)
     return Program(captured, specs, passes, shared, options, given, origin=state)
@@ -353,6 +358,12 @@ class Program:
         before = self.passes["host"]
         assert isinstance(before, Graph)
         return boxings(self.graph, self.given.machine, before)
+
+    def recomputed(self) -> tuple[Recomputed, ...]:
+        """What the backward pass computes again, by line: copies, seconds a step that they add, and what is kept less (or more) for it."""
+        before = self.passes["fuse"]
+        assert isinstance(before, Graph)
+        return compiler.recomputed(before, self.graph, self.given)
 
     def _evaluate(self, graph: Graph, *inputs: Any) -> Any:
         """The reference result with the state this program has now (or would start with)."""

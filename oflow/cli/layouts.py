@@ -9,7 +9,7 @@ from oflow import view
 from oflow.boxings import folded
 from oflow.cli.files import Given
 from oflow.compiler import ParameterChoice
-from oflow.graph import Assignment, Graph
+from oflow.graph import Assignment, Graph, Recomputed
 
 
 def layouts_text(given: Given) -> str:
@@ -17,7 +17,8 @@ def layouts_text(given: Given) -> str:
     assignment, choices = _assignment(given), _choices(given)
     found = f"layouts: {assignment}\n" if assignment else ""
     chosen = "".join(f"  {one}\n" for one in choices)
-    return f"{view.boxings(given.program.boxings())}\n{found}{chosen}"
+    again = _recomputed(given)
+    return f"{view.boxings(given.program.boxings())}\n{found}{chosen}{view.recomputed(again) if again else ''}"
 
 
 def layout_facts(given: Given) -> dict[str, Any]:
@@ -28,6 +29,7 @@ def layout_facts(given: Given) -> dict[str, Any]:
     return {
         "boxings": [one.facts() for one in folded(given.program.boxings())],
         "assignment": asdict(assignment) if assignment else None,
+        "recomputed": [asdict(one) for one in _recomputed(given)],
         "parameters": [_choice_facts(one) for one in _choices(given)],
     }
 
@@ -39,6 +41,11 @@ def _assignment(given: Given) -> Assignment | None:
 
 def _choices(given: Given) -> list[ParameterChoice]:
     return list(given.program.parameter_choices()) if given.program.given.layout == "auto" else []
+
+
+def _recomputed(given: Given) -> tuple[Recomputed, ...]:
+    found: tuple[Recomputed, ...] = given.program.recomputed()
+    return found
 
 
 def _choice_facts(one: ParameterChoice) -> dict[str, Any]:

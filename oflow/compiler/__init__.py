@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -38,6 +38,7 @@ from oflow.compiler.buckets import buckets, trial_sizes
 from oflow.compiler.chain import chain
 from oflow.compiler.differentiate import differentiate
 from oflow.compiler.expand import expand
+from oflow.compiler.fit import fitted, missing
 from oflow.compiler.fuse import fuse
 from oflow.compiler.host import host
 from oflow.compiler.infer_sbp import infer_sbp
@@ -50,16 +51,19 @@ from oflow.compiler.order import order
 from oflow.compiler.packing import pack
 from oflow.compiler.place import place
 from oflow.compiler.recompute import recompute
+from oflow.compiler.recomputed import recomputed
 from oflow.compiler.reuse import reuse
 from oflow.compiler.schedule import schedule
 from oflow.compiler.simplify import simplify
+from oflow.compiler.stash import stashes
 from oflow.compiler.strict import strict
 from oflow.compiler.zero import zero
 from oflow.graph import Graph, verify
 from oflow.plan import Plan
 from oflow.sbp import Layout, S
 
-GRAPH_PASSES: tuple[Callable[[Graph, Options], Graph], ...] = (
+GraphPass = Callable[[Graph, Options], Graph]
+GRAPH_PASSES: tuple[GraphPass, ...] = (
     place,
     differentiate,
     optimize,
@@ -112,18 +116,21 @@ def _no_collection() -> Iterator[None]:
 
 def _run(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
     if given.layout != "auto":
-        made = _passes(captured, given)
+        made = _recomputed(_passes(captured, given), given)
         check(_plan(made))
         return made
     trials = [(captured, replace(given, hidden=hidden)) for hidden in HIDDEN] + _batch_everywhere(captured, given)
-    fitted: list[dict[str, Graph | Plan]] = []
+    found: list[dict[str, Graph | Plan]] = []
     for graph, trial in trials:
-        graphs = _graph_passes(graph, trial)
-        if not any(graphs["infer_sbp"] == one["infer_sbp"] for one in fitted):
-            fitted.append(_fitted(graph, trial, _plan_passes(graphs, trial)))
-    if all(_missing(_plan(one)) > 0 for one in fitted):
-        check(_plan(fitted[0]))  # says what does not fit
-    return min((one for one in fitted if _missing(_plan(one)) <= 0), key=lambda one: check(_plan(one)).period)
+        graphs = _graph_passes({"capture": graph}, trial)
+        if not any(graphs["infer_sbp"] == one["infer_sbp"] for one in found):
+            made = _plan_passes(graphs, trial)
+            found.append(_fitted(graph, trial, made))
+            if given.recompute == "auto" and missing(_plan(made)):
+                found.append(_recomputed(made, trial))
+    if all(missing(_plan(one)) for one in found):
+        check(_plan(found[0]))  # says what does not fit
+    return min((one for one in found if not missing(_plan(one))), key=lambda one: check(_plan(one)).period)
 
 
 def _batch_everywhere(captured: Graph, given: Options) -> list[tuple[Graph, Options]]:
@@ -139,12 +146,27 @@ def _batch_everywhere(captured: Graph, given: Options) -> list[tuple[Graph, Opti
 def _fitted(captured: Graph, given: Options, made: dict[str, Graph | Plan]) -> dict[str, Graph | Plan]:
     """Automatic layouts, looked for again until they fit in memory."""
     for _ in range(FITTINGS if given.layout == "auto" else 0):
-        missing = _missing(_plan(made))
-        if missing <= 0:
+        lack = max(missing(_plan(made)).values(), default=0)
+        if not lack:
             break
-        given = replace(given, saved_nbytes=given.saved_nbytes + missing)
+        given = replace(given, saved_nbytes=given.saved_nbytes + lack)
         made = _passes(captured, given)
     return made
+
+
+def _recomputed(made: dict[str, Graph | Plan], given: Options) -> dict[str, Graph | Plan]:
+    """With recompute="auto", what does not fit is computed again."""
+    graph = made["recompute"]
+    if given.recompute != "auto" or not missing(_plan(made)) or not isinstance(graph, Graph):
+        return made
+    before = _before(recompute, made)
+    tried: dict[frozenset[int], dict[str, Graph | Plan]] = {}
+
+    def compiled(dropped: frozenset[int]) -> Plan:
+        tried[dropped] = _planned(_graph_passes(before, replace(given, dropped=dropped)), given)
+        return _plan(tried[dropped])
+
+    return tried[fitted(_plan(made), stashes(graph, given), compiled)]
 
 
 def _plan(made: dict[str, Graph | Plan]) -> Plan:
@@ -153,21 +175,15 @@ def _plan(made: dict[str, Graph | Plan]) -> Plan:
     return found
 
 
-def _missing(plan: Plan) -> int:
-    """Bytes that the fullest device lacks."""
-    need = {device: plan.arenas.get(device, 0) + plan.states.get(device, 0) for device in plan.devices}
-    return max((n - plan.machine.device(device).memory_nbytes for device, n in need.items() if n), default=0)
-
-
 def _passes(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
-    return _plan_passes(_graph_passes(captured, given), given)
+    return _plan_passes(_graph_passes({"capture": captured}, given), given)
 
 
-def _graph_passes(captured: Graph, given: Options, made: dict[str, Graph] | None = None) -> dict[str, Graph]:
+def _graph_passes(made: dict[str, Graph], given: Options) -> dict[str, Graph]:
     """What each graph pass makes. made: what the first ones made already."""
-    verify(captured)
-    made = dict(made or {"capture": captured})
+    made = dict(made)
     graph = list(made.values())[-1]
+    verify(graph)
     for graph_pass in GRAPH_PASSES[len(made) - 1 :]:
         graph = graph_pass(graph, given)
         verify(graph)
@@ -175,17 +191,23 @@ def _graph_passes(captured: Graph, given: Options, made: dict[str, Graph] | None
     return made
 
 
+def _before(graph_pass: GraphPass, made: Mapping[str, Graph | Plan]) -> dict[str, Graph]:
+    """What the passes before this one made."""
+    earlier = itertools.takewhile(lambda one: one[0] != graph_pass.__name__, made.items())
+    return {name: one for name, one in earlier if isinstance(one, Graph)}
+
+
 def _plan_passes(graphs: dict[str, Graph], given: Options) -> dict[str, Graph | Plan]:
     """All that was made, graphs first. Where buckets are left open, those of the plan with the shortest period that fits."""
     made = _planned(graphs, given)
     if given.bucket_nbytes != AUTO:
         return made
-    before = dict(itertools.takewhile(lambda one: one[0] != buckets.__name__, graphs.items()))
+    before = _before(buckets, graphs)
     trials = [made]
     for nbytes in trial_sizes(before[insert_boxing.__name__], given.planner):
         trial = replace(given, bucket_nbytes=nbytes)
-        trials.append(_planned(_graph_passes(graphs["capture"], trial, before), trial))
-    fitting = [one for one in trials if _missing(_plan(one)) <= 0]
+        trials.append(_planned(_graph_passes(before, trial), trial))
+    fitting = [one for one in trials if not missing(_plan(one))]
     return min(fitting, key=lambda one: check(_plan(one)).period, default=made)
 
 
@@ -200,4 +222,4 @@ def _planned(graphs: dict[str, Graph], given: Options) -> dict[str, Graph | Plan
     return made
 
 
-__all__ = ["PASSES", "Options", "ParameterChoice", "compile_graph", "options", "pack", "parameter_choices"]
+__all__ = ["PASSES", "Options", "ParameterChoice", "compile_graph", "options", "pack", "parameter_choices", "recomputed"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from oflow.compiler.sharding import NONE, Zero, zero_options
@@ -20,7 +20,9 @@ class Options:
 
     layout: "auto" also chooses the homes of inputs and parameters that have no annotation. saved_nbytes: how many bytes a device
     a layout has to save, beside the cheapest one; hidden: the share of the gradients' boxings that automatic layouts take to run beside
-    the backward pass. strict: boxings that the user did not ask for are refused. zero: which state lives split (`sharding`).
+    the backward pass. strict: boxings that the user did not ask for are refused. recompute: "auto" computes again what does not fit in
+    memory, "all" all but the ends of segments; dropped: the values chosen for it, by their numbers behind the marked regions.
+    zero: which state lives split (`sharding`).
     bucket_nbytes: gradients travel in buckets of so many bytes, or of those that make the period shortest ("auto").
     """
 
@@ -36,17 +38,27 @@ class Options:
     strict: bool = False
     zero: Zero = NONE
     bucket_nbytes: int | str | None = None
+    recompute: str | None = None
+    dropped: frozenset[int] = frozenset()
 
 
-def options(machine: Machine | str | None = None, **facts: Any) -> Options:
-    """machine: a Machine, or the name of a preset ("reference" where None is given). Raises PlanError for one there is not,
-    and for a `layout` that is not None or "auto".
+WORDS = {"layout": (("auto",), "keep to the annotations"), "recompute": (("auto", "all"), "compute again only what of.recompute marks")}
+"""Options that are words: what there is, and what leaving them out means."""
+
+
+def options(machine: Machine | str | None = None, memory: int | None = None, **facts: Any) -> Options:
+    """machine: a Machine, or the name of a preset ("reference" where None is given). memory: bytes of each device, if not the
+    machine's. Raises PlanError for a preset there is not, and for a word that there is not.
     """
-    if facts.get("layout") not in (None, "auto"):
-        remedy = "leave it out to keep to the annotations, or say layout='auto'"
-        raise PlanError(f"layout={facts['layout']!r} is not known; {remedy}", line=user_line())
+    for name, (known, otherwise) in WORDS.items():
+        if facts.get(name) not in (None, *known):
+            remedy = f"leave it out to {otherwise}, or say {' or '.join(f'{name}={word!r}' for word in known)}"
+            raise PlanError(f"{name}={facts[name]!r} is not known; {remedy}", line=user_line())
     limit = facts.get("bucket_nbytes")
     if not (limit in (None, AUTO) or (isinstance(limit, int) and not isinstance(limit, bool) and limit > 0)):
         raise PlanError(f"bucket_nbytes={limit!r} is not known; write a number of bytes, 'auto', or None for no buckets", line=user_line())
     found = machine if isinstance(machine, Machine) else preset(machine or "reference")
+    if memory is not None:
+        limited = {k: d if k.startswith("host") else replace(d, memory_nbytes=memory) for k, d in found.devices.items()}
+        found = replace(found, devices=limited)
     return Options(found, Planner(found), **{**facts, "zero": zero_options(facts.get("zero", 0))})

@@ -6,6 +6,7 @@
     bubbles   idle share of each device               repr_svg   what a notebook shows
     replay_picture  SVG of a schedule with the durations of its actions
     boxings   every change of layout: bytes, seconds, route, cause
+    recomputed  what the backward pass computes again: bytes, seconds, line
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ from oflow.view.html import html
 from oflow.view.memory import memory
 from oflow.view.perfetto import perfetto
 from oflow.view.picture import repr_svg, svg
+from oflow.view.recomputed import recomputed
 from oflow.view.replay import replay_picture
 from oflow.view.text import schedule, text
 from oflow.view.timeline import bubbles, timeline
 
-__all__ = ["boxings", "bubbles", "dot", "html", "memory", "perfetto", "replay_picture", "repr_svg", "schedule", "svg", "text", "timeline"]
+__all__ = [
+    "boxings", "bubbles", "dot", "html", "memory", "perfetto", "recomputed", "replay_picture", "repr_svg", "schedule", "svg", "text",
+    "timeline",
+]  # fmt: skip

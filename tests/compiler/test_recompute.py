@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import oflow as of
-from oflow.compiler.recompute import backward
+from oflow.compiler.copies import backward
 from oflow.graph import Graph, Node
 from tests.compiler.nets import graph, plan
 
