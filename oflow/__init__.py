@@ -15,6 +15,7 @@ from oflow.backends.compiled import from_arrays as _from_arrays
 from oflow.backends.compiled import to_arrays as _to_arrays
 from oflow.checkpoint import read as load
 from oflow.compiler.packing import pack
+from oflow.compiler.schedules import choose_schedule
 from oflow.errors import (
     DeadlockError,
     KernelMissing,
@@ -64,7 +65,7 @@ __all__ = [
     "Action", "B", "DeadlockError", "Device", "Graph", "KernelMissing", "Layout", "Link", "Machine", "NotFiniteError",
     "OflowError", "OutOfMemory", "P", "Placement", "PlacementError", "Plan", "PlanError", "Program", "ProgramFailed",
     "ProtocolError", "Replay", "S", "SbpError", "Schedule", "ShapeError", "Spec", "Times", "Trace", "TraceError", "WorkerLost",
-    "compile", "data", "load", "nn",
+    "choose_schedule", "compile", "data", "load", "nn",
     "op", "optim", "pack", "placement", "preset", "recompute", "sbp", "spec", "stage", "tap", "view",
     "arange", "constant", "eye", "full", "identity", "linspace", "ones", "tri", "zeros", *_ops.__all__,
 ]  # fmt: skip

@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+import oflow as of
 from oflow.cli import main
-from oflow.compiler.schedules import SCHEDULES
+from oflow.compiler.schedules import SCHEDULES, named_schedule
 from oflow.errors import DeadlockError, PlanError
 from oflow.schedule import Times, check_links, from_csv, read_csv, replay, to_csv
 from oflow.schedule.links import Delivery, operations
@@ -231,3 +232,16 @@ def test_view_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["view", file, "-o", str(again), "messages=true"]) == 0
     assert check_links(read_csv(again.read_text())).explicit
     assert main(["view", file, "-o", str(tmp_path / "out.dot")]) == 2
+
+
+def test_the_page_shows_what_the_commands_print(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "schedules.md").read_text()
+    assert str(of.choose_schedule(8, 4, 8, stash_nbytes=100, limit_nbytes=700)) in page
+    for name, stages, ranks in (("1f1b", 3, 3), ("interleaved", 4, 2), ("zero-bubble-v", 4, 2), ("zero-bubble-v-third", 4, 2)):
+        grid = of.view.text(named_schedule(name, stages, ranks, 4))
+        assert grid[: grid.index("stash slots")] in page
+    main(["check", str(FILES / "Interleaved1F1B_4_8_compute_comms.csv"), "comm=0.1"])
+    main(["check", str(FILES / "1F1B_4_8_as_drawn.csv")])
+    shown = capsys.readouterr()
+    assert shown.out.replace("Interleaved1F1B_4_8_compute_comms", "mine") in page
+    assert shown.err in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from oflow.compiler.schedules.auto import Candidate, Choice, choose_schedule
 from oflow.compiler.schedules.gpipe import GPIPE
 from oflow.compiler.schedules.interleaved import interleaved_by
 from oflow.compiler.schedules.named import NamedSchedule
@@ -52,11 +53,13 @@ def _would_fit(name: str, found: NamedSchedule, stages: int, ranks: int) -> str:
 def named_schedule(
     name: str | Schedule, stages: int, ranks: int | None = None, micro_batches: int = 1, times: Times | None = None
 ) -> Schedule:
-    """The schedule called `name`, shaped for `times`, or the given one, checked against these numbers.
+    """The schedule called `name` ("auto": the shortest, see `choose_schedule`), shaped for `times`, or the given one, checked.
 
     ranks: how many devices (or groups of them) share the stages; None: one for each stage. Raises PlanError where they do not fit.
     """
     ranks = stages if ranks is None else ranks
+    if name == "auto":
+        return choose_schedule(stages, ranks, micro_batches, times).schedule
     if isinstance(name, str):
         return find_schedule(name, stages, ranks).make(ranks, micro_batches, times)
     verify_schedule(name)
@@ -82,4 +85,4 @@ def _verify_compilable(schedule: Schedule) -> None:
         latest[action.stage, action.phase] = action.micro_batch
 
 
-__all__ = ["NAMES", "SCHEDULES", "NamedSchedule", "find_schedule", "named_schedule"]
+__all__ = ["NAMES", "SCHEDULES", "Candidate", "Choice", "NamedSchedule", "choose_schedule", "find_schedule", "named_schedule"]

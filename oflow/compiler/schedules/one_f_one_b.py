@@ -10,9 +10,10 @@ from oflow.compiler.schedules.shape import shaped
 from oflow.schedule import Action, Schedule, Times
 
 
-def one_f_one_b_order(ranks: int, micro_batches: int) -> Schedule:
-    """The published order."""
-    return Schedule("1f1b", tuple(tuple(_row(stage, ranks, micro_batches)) for stage in range(ranks)))
+def one_f_one_b_order(ranks: int, micro_batches: int, most: int | None = None) -> Schedule:
+    """The published order; with at most `most` stashes on any rank, where that is given."""
+    most = ranks if most is None else most
+    return Schedule("1f1b", tuple(tuple(_row(stage, min(ranks - stage, most), micro_batches)) for stage in range(ranks)))
 
 
 def one_f_one_b(ranks: int, micro_batches: int, times: Times | None = None) -> Schedule:
@@ -21,8 +22,8 @@ def one_f_one_b(ranks: int, micro_batches: int, times: Times | None = None) -> S
     return order if times is None else shaped(order, times)
 
 
-def _row(stage: int, ranks: int, micro_batches: int) -> list[Action]:
-    warm_up = min(micro_batches, ranks - stage - 1)
+def _row(stage: int, stashes: int, micro_batches: int) -> list[Action]:
+    warm_up = min(micro_batches, stashes - 1)
     row = [Action(stage, "F", m) for m in range(warm_up)]
     for m in range(micro_batches - warm_up):
         row += [Action(stage, "F", warm_up + m), Action(stage, "B", m)]

@@ -11,11 +11,13 @@ from oflow.compiler.schedules.shape import for_times
 from oflow.schedule import Action, Schedule, Times
 
 
-def order_h(ranks: int, micro_batches: int, *, double: bool) -> Schedule:
-    """The published H2 (`double`) or H1 order."""
+def order_h(ranks: int, micro_batches: int, *, double: bool, most: int | None = None) -> Schedule:
+    """The published H2 (`double`) or H1 order; with at most `most` stashes on any rank, where that is given."""
     rows = []
     for rank in range(ranks):
         ahead, behind = (2 * (ranks - rank) - 1, 2 * rank) if double else (ranks - rank, rank)
+        if most is not None:
+            ahead, behind = min(ahead, most), min(behind, most - min(ahead, most))
         rows.append(tuple(_row(rank, micro_batches, min(ahead, micro_batches), behind)))
     return Schedule("zero-bubble-h2" if double else "zero-bubble-h1", tuple(rows))
 
