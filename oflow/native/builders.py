@@ -57,15 +57,22 @@ def _kept() -> list[Builder]:
 def run(shares: Sequence[Sequence[Job]], environment: Mapping[str, str]) -> list[str]:
     """Have each share of jobs done by a process of its own, side by side; what went wrong."""
     builders = [_asked(jobs, environment) for jobs in shares]
-    answers = [builder.answer() for builder in builders]
-    lost = [jobs for jobs, answer in zip(shares, answers, strict=True) if answer is None]
-    for builder, answer in zip(builders, answers, strict=True):
-        if answer is None:
-            builder.end()
-        else:
-            _kept().append(builder)
-    found = [answer for answer in answers if answer]
+    answers = [_answer(builder) for builder in builders]
+    # a process that had waited long may have ended just when it was asked: a fresh one gets its jobs
+    again = [_answer(_fresh(jobs, environment)) if answer is None else answer for jobs, answer in zip(shares, answers, strict=True)]
+    lost = [jobs for jobs, answer in zip(shares, again, strict=True) if answer is None]
+    found = [answer for answer in again if answer]
     return found + [f"the compiling process ended while it had {len(jobs)} routines to compile" for jobs in lost]
+
+
+def _answer(builder: Builder) -> str | None:
+    """Its answer, and keep it for more jobs; None where it has ended."""
+    answer = builder.answer()
+    if answer is None:
+        builder.end()
+    else:
+        _kept().append(builder)
+    return answer
 
 
 def _asked(jobs: Sequence[Job], environment: Mapping[str, str]) -> Builder:
@@ -74,9 +81,13 @@ def _asked(jobs: Sequence[Job], environment: Mapping[str, str]) -> Builder:
         if builder.process.poll() is None and builder.ask(jobs):
             return builder
         builder.end()
-    fresh = Builder(environment)
-    fresh.ask(jobs)
-    return fresh
+    return _fresh(jobs, environment)
+
+
+def _fresh(jobs: Sequence[Job], environment: Mapping[str, str]) -> Builder:
+    made = Builder(environment)
+    made.ask(jobs)
+    return made
 
 
 def end() -> None:

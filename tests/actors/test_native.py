@@ -180,3 +180,28 @@ def test_programs_of_python_have_one_call_an_actor() -> None:
     programs = PythonPrograms(chain(3, 1), [nothing] * 3)
     assert np.diff(programs.linked.call_start).tolist() == [1, 1, 1] and not programs.linked.routine.any()
     assert simulate(chain(3, 1)).steps == 3
+
+
+class Gone:
+    """A compiling process that ends just when it is asked."""
+
+    class process:
+        @staticmethod
+        def poll():
+            return None
+
+    def ask(self, jobs):
+        return True
+
+    def answer(self):
+        return None
+
+    def end(self):
+        pass
+
+
+def test_a_job_is_not_lost_with_the_process_that_was_asked(tmp_path):
+    builders._kept().append(Gone())
+    target = tmp_path / "made.o"
+    assert builders.run([[("def kernel(block):\n    return 7\n", str(target), "oflow_seven")]], {}) == []
+    assert target.stat().st_size
