@@ -34,6 +34,7 @@ from oflow.errors import (
 from oflow.frontend import data, nn, optim
 from oflow.frontend.capture import Spec, spec, stage, tap
 from oflow.frontend.constants import arange, constant, eye, full, identity, linspace, ones, tri, zeros
+from oflow.frontend.precision import LossScale, Precision
 from oflow.frontend.recompute import recompute
 from oflow.graph import Graph
 from oflow.machine import Device, Link, Machine, preset
@@ -62,8 +63,8 @@ for _drawn in (Plan, Graph, Trace, Schedule):
 
 __version__ = "0.3.0"
 __all__ = [
-    "Action", "B", "DeadlockError", "Device", "Graph", "KernelMissing", "Layout", "Link", "Machine", "NotFiniteError",
-    "OflowError", "OutOfMemory", "P", "Placement", "PlacementError", "Plan", "PlanError", "Program", "ProgramFailed",
+    "Action", "B", "DeadlockError", "Device", "Graph", "KernelMissing", "Layout", "Link", "LossScale", "Machine", "NotFiniteError",
+    "OflowError", "OutOfMemory", "P", "Placement", "PlacementError", "Plan", "PlanError", "Precision", "Program", "ProgramFailed",
     "ProtocolError", "Replay", "S", "SbpError", "Schedule", "ShapeError", "Spec", "Times", "Trace", "TraceError", "WorkerLost",
     "choose_schedule", "compile", "data", "load", "nn",
     "op", "optim", "pack", "placement", "preset", "recompute", "sbp", "spec", "stage", "tap", "view",

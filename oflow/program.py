@@ -16,6 +16,7 @@ from oflow.boxings import Boxing, boxings
 from oflow.errors import PlanError, ProgramFailed, ShapeError
 from oflow.frontend.capture import Captured, Spec, capture, split_batch, time_sbp
 from oflow.frontend.init import initial_value
+from oflow.frontend.precision import Precision
 from oflow.graph import Graph, Recomputed
 from oflow.machine import Machine
 from oflow.ops.tensor import user_line
@@ -38,6 +39,7 @@ def compile(
     strict: bool = False,
     zero: int | Mapping[str, Any] = 0,
     bucket_nbytes: int | str | None = None,
+    precision: str | Precision | None = None,
     executor: str | None = None,
     kernels: str | None = None,
     blas: str = "numpy",
@@ -63,6 +65,8 @@ def compile(
     dict also names the mesh axis, {"stage": 2, "axis": "data"}, and how often stage 3 gathers, "gather": "micro_batch" or "step".
     bucket_nbytes: gradients that are reduced alike travel together, about so many bytes a message, as soon as the last is there; "auto"
     takes the number that makes the proved period shortest, or no buckets.
+    precision: "float16", "bfloat16" or an of.Precision: products and what follows them in 16 bits, kept values and the rest in
+    float32; float16 scales the loss (see `oflow.compiler.mixed_precision`). None: as declared.
     executor: "native" (the compiled loop; the default where numba is), "processes" (the same loop, a process a worker), "threads"
     (the same actors in Python) or "simulator" (real kernels in one thread in virtual time).
     workers: how many, or the streams (``cpu:0/compute``) of each; default one a device, at most the cores (threads: the cores).
@@ -93,7 +97,7 @@ def compile(
         values[v] = replace(values[v], time=time_sbp(values[v].type, specs, micro_batches))
     given = compiler.options(
         machine, memory, optimizer=optimizer, micro_batches=micro_batches, schedule=schedule, layout=layout, recompute=recompute,
-        strict=strict, zero=zero, bucket_nbytes=bucket_nbytes,
+        strict=strict, zero=zero, bucket_nbytes=bucket_nbytes, precision=precision,
     )  # fmt: skip
     passes = compiler.compile_graph(replace(graph, values=values), given)
     shared = state.state if state is not None else State(seed)

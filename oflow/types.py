@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes as ml_dtypes  # gives NumPy the dtype bfloat16
 import numpy as np
 
 from oflow.errors import ShapeError
@@ -15,11 +16,16 @@ from oflow.errors import ShapeError
 DTYPES: dict[str, str] = {
     "float32": "f32",
     "float64": "f64",
+    "float16": "f16",
+    "bfloat16": "bf16",
     "int64": "i64",
     "int32": "i32",
     "uint8": "u8",
     "bool": "b1",
 }
+HALF = frozenset({"float16", "bfloat16"})
+"""The dtypes of 16 bits: numbers are kept in them, kernels compute in float32 (see `oflow.ops.half`)."""
+FLOATS = frozenset({"float32", "float64"}) | HALF
 _SHORT = {short: name for name, short in DTYPES.items()}
 
 
@@ -55,7 +61,7 @@ class TensorType:
 
     @property
     def is_float(self) -> bool:
-        return self.dtype.startswith("float")
+        return self.dtype in FLOATS
 
     def __str__(self) -> str:
         return f"{DTYPES[self.dtype]}[{', '.join(map(str, self.shape))}]"

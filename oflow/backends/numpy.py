@@ -16,6 +16,7 @@ from oflow.backends.arena import Memory
 from oflow.errors import NotFiniteError
 from oflow.ops import REGISTRY
 from oflow.plan import ActorSpec, ActorTemplate, Arg, Call, Plan, Port
+from oflow.types import FLOATS
 
 Run = Callable[[], None]
 Launcher = Callable[[int, tuple[int, ...]], None]
@@ -85,12 +86,12 @@ class ActorCalls:
             attrs["workspace"] = self._scratch(call.workspace)
         kind = self.actor.device.partition(":")[0]
         if not any(self._port(arg).mode == "sum" and phase % self._port(arg).every for arg in call.outs if arg.kind == "port"):
-            run: Run = op.call_for(kind, call.line, (*outs, *ins), attrs)
+            run: Run = op.call_for(kind, call.line, outs, ins, attrs)
         elif op.lowering == "accumulate":
             run = partial(np.add, outs[0], ins[0], out=outs[0])
         else:
             part = np.empty_like(outs[0])
-            run = partial(_add_part, op.call_for(kind, call.line, (part, *ins), attrs), outs[0], part)
+            run = partial(_add_part, op.call_for(kind, call.line, (part,), ins, attrs), outs[0], part)
         return partial(_run_finite, run, outs, call) if self.refuse_nan else run
 
     def _present(self, arg: Arg) -> bool:
@@ -131,7 +132,7 @@ def _add_part(run: Run, out: np.ndarray, part: np.ndarray) -> None:
 def _run_finite(run: Run, outs: list[np.ndarray], call: Call) -> None:
     run()
     for out in outs:
-        if out.dtype.kind == "f" and out.size and not (math.isfinite(out.max()) and math.isfinite(out.min())):
+        if out.dtype.name in FLOATS and out.size and not (math.isfinite(out.max()) and math.isfinite(out.min())):
             raise not_finite(call)
 
 

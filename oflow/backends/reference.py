@@ -33,5 +33,5 @@ def run_node(graph: Graph, node: Node, ins: Sequence[np.ndarray]) -> list[np.nda
     nbytes = op.workspace_nbytes(tuple(graph.values[v].type for v in node.ins), tuple(types), attrs)
     if nbytes:
         attrs["workspace"] = np.empty(nbytes, np.uint8)
-    op.kernel_for("cpu", node.line)(*outs, *(x for i, x in enumerate(ins) if i not in op.inplace.values()), **attrs)
+    op.call_for("cpu", node.line, outs, [x for i, x in enumerate(ins) if i not in op.inplace.values()], attrs)()
     return outs

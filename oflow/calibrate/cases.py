@@ -11,7 +11,7 @@ import numpy as np
 
 from oflow import native
 from oflow.backends.compiled.direct import call_of, link_steps
-from oflow.backends.compiled.form import Steps, form_of
+from oflow.backends.compiled.form import Steps, steps_of
 from oflow.calibrate.clock import Calls, Rounds, python_rounds
 from oflow.machine import Cost
 from oflow.ops import REGISTRY
@@ -134,8 +134,7 @@ def given(op: str, operands: Operands, attrs: Attrs) -> Given:
     for result, operand in operator.inplace.items():
         outs[result] = operands[operand]
     ins = tuple(a for i, a in enumerate(operands) if i not in operator.inplace.values())
-    form = form_of(op)
-    steps = form(call_of(op, outs, ins, attrs)) if form is not None and native.available() else None
+    steps = steps_of(call_of(op, outs, ins, attrs)) if native.available() else None
     cost, workspace = operator.estimate(types, made, attrs), operator.workspace_nbytes(types, made, attrs)
     return Given(op, tuple(outs), ins, attrs, cost, steps, workspace)
 
@@ -147,7 +146,7 @@ def bound(op: str, operands: Operands, attrs: Attrs) -> Bound:
     workspace = np.zeros(call.workspace, np.uint8) if call.workspace else None
     if call.steps is None:
         extra = {"workspace": workspace} if workspace is not None else {}
-        return Bound(call.cost, None, (REGISTRY[op].call_for("cpu", "", arrays, {**attrs, **extra}),))
+        return Bound(call.cost, None, (REGISTRY[op].call_for("cpu", "", call.outs, call.ins, {**attrs, **extra}),))
     linked = link_steps(call.steps, arrays, workspace)
     return Bound(call.cost, Calls(tuple(linked), keep=(arrays, workspace)), ())
 

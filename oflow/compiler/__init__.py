@@ -1,6 +1,7 @@
 """The compiler: a tuple of passes, each one function in one file, read from top to bottom.
 
     place           stages and parameters get devices
+    mixed_precision products and what follows them in 16 bits, where the user says so
     differentiate   the backward pass, as nodes of the same graph
     optimize        step counter, learning rate, clipping and updates, as nodes
     simplify        common subexpressions once, dead code never
@@ -45,6 +46,7 @@ from oflow.compiler.infer_sbp import infer_sbp
 from oflow.compiler.insert_boxing import insert_boxing
 from oflow.compiler.memory import memory
 from oflow.compiler.micro_batches import micro_batches
+from oflow.compiler.mixed_precision import mixed_precision
 from oflow.compiler.optimize import optimize
 from oflow.compiler.options import AUTO, Options, options
 from oflow.compiler.order import order
@@ -65,6 +67,7 @@ from oflow.sbp import Layout, S
 GraphPass = Callable[[Graph, Options], Graph]
 GRAPH_PASSES: tuple[GraphPass, ...] = (
     place,
+    mixed_precision,
     differentiate,
     optimize,
     simplify,

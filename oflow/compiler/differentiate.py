@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from oflow import ops
+from oflow.compiler.mixed_precision import scale_of
 from oflow.compiler.options import Options
 from oflow.compiler.place import target_layout
 from oflow.errors import TraceError
@@ -30,7 +31,7 @@ def differentiate(graph: Graph, options: Options) -> Graph:
     if last is None or loss not in path:
         raise TraceError("the loss does not depend on any trainable parameter", line=last.line if last else "")
     with _at(builder, last):
-        cotangents[loss] = ops.full_like(Tensor(builder, loss), 1.0)
+        cotangents[loss] = _start(builder, loss)
     for node in reversed(graph.nodes):
         g = tuple(cotangents.get(v) for v in node.outs)
         rule = ops.REGISTRY[node.op].gradient
@@ -53,6 +54,12 @@ def differentiate(graph: Graph, options: Options) -> Graph:
         replace(p, gradient=cotangents[p.value].id) if p.trainable and p.value in cotangents else p for p in graph.parameters
     ]
     return builder.build()
+
+
+def _start(builder: Builder, loss: int) -> Tensor:
+    """The cotangent of the loss: 1, or the loss scale."""
+    scale, kind = scale_of(builder), builder.values[loss].type
+    return ops.full_like(Tensor(builder, loss), 1.0) if scale is None else ops.cast(scale, kind.dtype)
 
 
 def _at(builder: Builder, node: Node) -> AbstractContextManager[None]:

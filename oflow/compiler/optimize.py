@@ -12,11 +12,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from oflow import ops
+from oflow.compiler.mixed_precision import next_scale, scale_of
 from oflow.compiler.options import Options
 from oflow.errors import TraceError
 from oflow.graph import Builder, Graph, Node, Parameter
 from oflow.ops.random import STEP as DRAWS
 from oflow.ops.tensor import Tensor
+from oflow.ops.update import SKIP
 from oflow.sbp import B, Layout
 from oflow.types import TensorType
 
@@ -43,11 +45,15 @@ def optimize(graph: Graph, options: Options) -> Graph:
         for weight in weights:
             with builder.at(stage=stages.get(weight.value)):
                 gradients[weight.name] = _gradient(builder, producers, weight)
-        scale = _clip_scale(builder, weights, gradients, optimizer.clip_norm) if optimizer.clip_norm is not None else None
+        scale, finite = _gradient_scale(builder, weights, gradients, optimizer.clip_norm)
         for weight in weights:
             with builder.at(stage=stages.get(weight.value)):
                 updates |= _update(builder, kept, optimizer, weight, gradients[weight.name], lr, step, scale)
-        updates[STEP] = ops.increment(counter).id
+        if finite is None:
+            updates[STEP] = ops.increment(counter).id
+        else:
+            updates[STEP] = ops.assign(counter, ops.add(counter, ops.cast(finite, "int64"))).id
+            updates |= next_scale(builder, options, finite)
         updates |= _next_draws(builder, graph, stages)
     everything = [*graph.parameters, *kept]
     builder.parameters = [replace(p, update=updates.get(p.name, p.update)) for p in everything]
@@ -125,7 +131,26 @@ def _row_sparse_terms(producers: dict[int, Node], value: int) -> list[tuple[Node
     return None if found is None else [(node, found)]
 
 
-def _clip_scale(builder: Builder, weights: list[Parameter], gradients: dict[str, Gradient], clip: float) -> Tensor:
+def _gradient_scale(
+    builder: Builder, weights: list[Parameter], gradients: dict[str, Gradient], clip: float | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """What all gradients are multiplied with, for clipping and against the loss scale (None: with nothing); and, where the loss is
+    scaled, whether they are finite. Where they are not the scale is SKIP, and updates rewrite nothing."""
+    loss_scale = scale_of(builder)
+    if loss_scale is None:
+        return (None if clip is None else _clipped(ops.sqrt(_sum_squares(builder, weights, gradients)), clip)), None
+    squares, back = _sum_squares(builder, weights, gradients), ops.reciprocal(loss_scale)
+    finite = ops.isfinite(squares)
+    scale = back if clip is None else ops.mul(back, _clipped(ops.mul(ops.sqrt(squares), back), clip))
+    return ops.where(finite, scale, SKIP), finite
+
+
+def _clipped(norm: Tensor, clip: float) -> Tensor:
+    return ops.minimum(ops.div(clip, ops.add(norm, 1e-6)), 1.0)  # type: ignore[no-any-return]
+
+
+def _sum_squares(builder: Builder, weights: list[Parameter], gradients: dict[str, Gradient]) -> Tensor:
+    """The sum of the squares of all gradients, added in the order of the weights."""
     total: Tensor | None = None
     for weight in weights:
         gradient = gradients[weight.name]
@@ -136,7 +161,7 @@ def _clip_scale(builder: Builder, weights: list[Parameter], gradients: dict[str,
                 square = ops.rows_sum_squares(*gradient, rows=builder.values[weight.value].type.shape[0])
         total = square if total is None else ops.add(total, square)
     assert total is not None
-    return ops.minimum(ops.div(clip, ops.add(ops.sqrt(total), 1e-6)), 1.0)  # type: ignore[no-any-return]
+    return total
 
 
 def _update(

@@ -7,6 +7,7 @@ from typing import Any
 
 from oflow.compiler.sharding import NONE, Zero, zero_options
 from oflow.errors import PlanError, user_line
+from oflow.frontend.precision import Precision, usual_precision
 from oflow.machine import Machine, preset
 from oflow.sbp import Planner
 from oflow.schedule import Schedule
@@ -24,6 +25,7 @@ class Options:
     memory, "all" all but the ends of segments; dropped: the values chosen for it, by their numbers behind the marked regions.
     zero: which state lives split (`sharding`).
     bucket_nbytes: gradients travel in buckets of so many bytes, or of those that make the period shortest ("auto").
+    precision: which numbers products take (`mixed_precision`).
     """
 
     machine: Machine
@@ -40,6 +42,7 @@ class Options:
     bucket_nbytes: int | str | None = None
     recompute: str | None = None
     dropped: frozenset[int] = frozenset()
+    precision: Precision | None = None
 
 
 WORDS = {"layout": (("auto",), "keep to the annotations"), "recompute": (("auto", "all"), "compute again only what of.recompute marks")}
@@ -61,4 +64,5 @@ def options(machine: Machine | str | None = None, memory: int | None = None, **f
     if memory is not None:
         limited = {k: d if k.startswith("host") else replace(d, memory_nbytes=memory) for k, d in found.devices.items()}
         found = replace(found, devices=limited)
-    return Options(found, Planner(found), **{**facts, "zero": zero_options(facts.get("zero", 0))})
+    made = {"zero": zero_options(facts.get("zero", 0)), "precision": usual_precision(facts.get("precision"))}
+    return Options(found, Planner(found), **{**facts, **made})

@@ -43,7 +43,7 @@ def _along_shape(shape: Shape, n: int, axis: int) -> Shape:
 
 
 along_op = op(
-    "take_along_axis", rule=_along_rule, infer=_along_type, linear=[{0}], monotone=[{0}], exact=True,
+    "take_along_axis", rule=_along_rule, infer=_along_type, linear=[{0}], monotone=[{0}], exact=True, moves=True,
     example=lambda: [
         Example((examples_of(*shape), numbers(*_along_shape(shape, n, axis), below=shape[axis])), {"axis": axis, "count": shape[axis]})
         for shape, n, axis in _ALONG

@@ -19,9 +19,10 @@ import numpy as np
 from oflow.errors import ShapeError, TraceError
 from oflow.machine import Cost, Work
 from oflow.ops.blocks import BLOCK_NBYTES, carve, row_sums
-from oflow.ops.op import Attributes, Example, Shards, Types, op
+from oflow.ops.half import WIDE
+from oflow.ops.op import PRODUCT, Attributes, Example, Shards, Types, op
 from oflow.ops.tensor import Tensor, user_line
-from oflow.types import TensorType
+from oflow.types import HALF, TensorType
 
 ROWS = 64
 """Query positions worked on at a time."""
@@ -56,6 +57,8 @@ def _checked(ins: Types) -> Types:
     """Raises ShapeError where operands are not floats (batch, time, heads, d)."""
     if any(not t.is_float or len(t.shape) != 4 for t in ins[:3]):
         raise ShapeError(f"queries, keys and values must be floats (batch, time, heads, d), got {', '.join(map(str, ins[:3]))}")
+    if len({t.dtype for t in ins[:3]}) > 1:
+        raise ShapeError(f"queries, keys and values must have one dtype, got {', '.join(map(str, ins[:3]))}; convert with of.cast")
     return ins
 
 
@@ -63,6 +66,11 @@ def _rule(ins: Types, attrs: Attributes) -> str:
     _checked(ins)
     t = _queries(attrs)
     return f"b {t} h d!, b s! h d!, b s! h e! -> b {t} h e!, b h {t}"
+
+
+def logarithm_dtype(dtype: str) -> str:
+    """Of the logarithms of sums of exponentials: 16 bits would be too few to take exponentials of what is left again."""
+    return WIDE if dtype in HALF else dtype
 
 
 def _queries(attrs: Attributes) -> str:
@@ -108,6 +116,8 @@ def _grad_example(scale: float, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> 
 causal_attention_op = op(
     "causal_attention",
     rule=_rule,
+    dtype=lambda ins, attrs: (ins[0].dtype, logarithm_dtype(ins[0].dtype)),
+    half=PRODUCT,
     example=lambda: [Example(_operands(*shapes), {"scale": 0.5}) for shapes in SHAPES],
 )
 """q (b, t, h, d), k (b, s, h, d), v (b, s, h, e); scale=1, past=None -> for each head softmax of scale q k^T over the keys
@@ -160,6 +170,7 @@ def _workspace(ins: Types, outs: Types, attrs: Attributes) -> int:
 causal_attention_grad = op(
     "causal_attention_grad",
     rule=_grad_rule,
+    dtype=lambda ins, attrs: [t.dtype for t in ins[1:4]],
     linear=[{0}],
     example=lambda: [_grad_example(0.5, *_operands(*shapes)) for shapes in SHAPES],
 )

@@ -10,6 +10,7 @@ from oflow.errors import SbpError
 from oflow.ops.op import Attributes, Example, Types, op
 from oflow.ops.tensor import Tensor, user_line
 from oflow.sbp import Box, Placement, Sbps, layout
+from oflow.types import FLOATS, HALF
 
 
 def _same(ins: Types, attrs: Attributes) -> str:
@@ -31,7 +32,7 @@ def identity_of(op: str, dtype: np.dtype) -> Any:
     """The number that joining with `op` leaves everything as it is."""
     if op == "sum":
         return 0
-    if dtype.kind == "f":
+    if dtype.name in FLOATS:
         return -np.inf if op == "max" else np.inf
     if dtype.kind == "b":
         return op == "min"
@@ -44,8 +45,13 @@ def _(g: Tensor, y: Tensor, x: Tensor, **attrs: Any) -> list[Tensor]:
 
 
 @boxing.kernel
-def _(out: np.ndarray, *sources: np.ndarray, pulls: tuple[tuple[int, Box, Box], ...], flat: bool, op: str) -> None:
+def _pull(out: np.ndarray, *sources: np.ndarray, pulls: tuple[tuple[int, Box, Box], ...], flat: bool, op: str) -> None:
     """Copy each region; where several sources give the same region, join them in rank order. Rest: the identity of `op`."""
+    if out.dtype.name in HALF and len(pulls) > len({put for _, _, put in pulls}):
+        whole = np.empty(out.shape, "float32")  # several contributions are added in float32 and rounded once
+        _pull(whole, *sources, pulls=pulls, flat=flat, op=op)
+        out[...] = whole
+        return
     target = out.reshape(-1) if flat else out
     parts = [x.reshape(-1) if flat else x for x in sources]
     written: list[Box] = []

@@ -15,7 +15,7 @@ from oflow.ops.move import axes_rule, cost_of_moves, examples_of
 from oflow.ops.op import Attributes, Example, Op, Types
 from oflow.ops.tensor import Tensor
 from oflow.sbp import Partials
-from oflow.types import DTYPES, dtype_name
+from oflow.types import DTYPES, FLOATS, dtype_name
 
 ONE = (frozenset({0}),)
 
@@ -29,17 +29,17 @@ class Cast(Op):
 
 
 def _additive(before: np.dtype, after: np.dtype) -> bool:
-    if before.kind == "f":
-        return after.kind == "f" and after.itemsize >= before.itemsize
+    if before.name in FLOATS:
+        return after.name in FLOATS and (after == before or after.itemsize > before.itemsize)
     return before.kind in "iu" and after.kind in "iu" and after.itemsize <= before.itemsize
 
 
 def _monotone(before: np.dtype, after: np.dtype) -> bool:
-    return after.kind == "f" or np.can_cast(before, after, "safe")
+    return after.name in FLOATS or np.can_cast(before, after, "safe")
 
 
 cast_op = Cast(
-    "cast", rule=lambda ins, attrs: axes_rule(len(ins[0].shape), ()), dtype=lambda ins, attrs: (attrs["dtype"],), exact=True,
+    "cast", rule=lambda ins, attrs: axes_rule(len(ins[0].shape), ()), dtype=lambda ins, attrs: (attrs["dtype"],), exact=True, moves=True,
     example=lambda: [
         Example((np.abs(examples_of(5, 6)).astype(source),), {"dtype": target}) for source in DTYPES for target in DTYPES
     ] + [Example((examples_of(7),), {"dtype": "int64"})],
@@ -49,7 +49,8 @@ cast_op.cost(cost_of_moves)
 
 @cast_op.kernel
 def _(out: np.ndarray, x: np.ndarray, *, dtype: str) -> None:
-    np.copyto(out, x, casting="unsafe")
+    with np.errstate(over="ignore"):  # what is too large becomes infinite
+        np.copyto(out, x, casting="unsafe")
 
 
 @cast_op.grad

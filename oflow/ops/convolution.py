@@ -16,7 +16,7 @@ from oflow.errors import ShapeError
 from oflow.machine import Cost
 from oflow.ops.blocks import carve
 from oflow.ops.columns import Columns, Geometry, Pair, Shape, columns_nbytes
-from oflow.ops.op import Attributes, Example, RuleMaker, Types, op
+from oflow.ops.op import PRODUCT, Attributes, Example, RuleMaker, Types, op
 from oflow.ops.tensor import Tensor
 from oflow.types import TensorType
 
@@ -105,6 +105,7 @@ convolve = op(
     infer=_result,
     linear=[{0}, {1}],
     exact=True,
+    half=PRODUCT,
     example=lambda: [Example((x, w), attrs) for x, w, _, attrs in _examples()],
 )
 """x (n, groups ci, h, w), w (groups co, ci, kh, kw); stride=1, padding=0, dilation=1 (a number or (rows, columns); padding also
@@ -166,6 +167,7 @@ conv2d_grad_input = op(
     infer=_image,
     linear=[{0}, {1}],
     exact=True,
+    half=PRODUCT,
     example=lambda: [Example((g, w), {**attrs, "image": x.shape[2:]}) for x, w, g, attrs in _examples()],
 )
 """(g (n, co, ho, wo), w (co, ci, kh, kw); image=(h, w) and the attributes of conv2d) -> the cotangent of the images (n, ci, h, w).
@@ -218,6 +220,7 @@ conv2d_grad_weight = op(
     infer=_weights,
     linear=[{0}, {1}],
     exact=True,
+    half=PRODUCT,
     example=lambda: [Example((x, g), {**attrs, "kernel": w.shape[2:]}) for x, w, g, attrs in _examples()],
 )
 """(x (n, ci, h, w), g (n, co, ho, wo); kernel=(kh, kw) and the attributes of conv2d) -> the cotangent of the weights."""

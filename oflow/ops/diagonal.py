@@ -76,11 +76,11 @@ def _put_examples() -> list[Example]:
 
 
 take = op(
-    "diagonal", rule=_take_rule, infer=_take_infer, linear=[{0}], monotone=[{0}], exact=True, example=_take_examples
+    "diagonal", rule=_take_rule, infer=_take_infer, linear=[{0}], monotone=[{0}], exact=True, moves=True, example=_take_examples
 )
 """x (..., rows, columns); offset = column - row -> the elements of that diagonal (..., length); 0 for those that a rank does not have."""
 put = op(
-    "diagonal_matrix", rule=_put_rule, infer=_put_infer, linear=[{0}], monotone=[{0}], exact=True, example=_put_examples
+    "diagonal_matrix", rule=_put_rule, infer=_put_infer, linear=[{0}], monotone=[{0}], exact=True, moves=True, example=_put_examples
 )
 """x (..., length); offset, rows, columns -> (..., rows, columns) with x on the diagonal, 0 elsewhere."""
 

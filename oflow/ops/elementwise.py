@@ -18,14 +18,18 @@ import numpy as np
 from oflow.errors import ShapeError, TraceError
 from oflow.machine import Cost
 from oflow.ops.blocks import loop_work
-from oflow.ops.expression import bind, link, numbers_of, parse_expression
+from oflow.ops.expression import bind, evaluate, link, numbers_of, parse_expression
+from oflow.ops.half import growth, narrow, wide
 from oflow.ops.linearity import linear_sets
-from oflow.ops.op import Attributes, Example, Op, Types
+from oflow.ops.op import ANY, SINGLE, Attributes, Example, Op, Types
 from oflow.ops.tensor import Tensor, user_line
 from oflow.sbp import Partials
+from oflow.types import FLOATS
 
 Groups = Iterable[Iterable[int]]
 Sets = tuple[frozenset[int], ...]
+LARGE = 1e4
+"""What results are let grow to in 16 bits, float16's largest number being 65504."""
 _WHOLE = ("int64", "int32", "uint8")
 _WRAPS = {"add", "subtract", "multiply", "negative", "square", "left_shift"}
 """Steps that are not monotone on whole numbers: the smallest one, which stands for "no candidate" of a maximum, wraps around."""
@@ -50,6 +54,7 @@ class Elementwise(Op):
             name, rule=broadcast_rule, dtype=self._result_dtype, linear=linear, monotone=monotone, antitone=antitone,
             also=also, exact=parsed.exact, example=partial(_examples, self, domain, tolerance),
         )  # fmt: skip
+        self.half = SINGLE if whole else _half(expr, self.operands, self.masks)
         self.gradients: dict[str, str | Elementwise | None] = {}
         self.kernel(self._run)
         self.linked(self._link)
@@ -93,7 +98,7 @@ class Elementwise(Op):
         names = dict.fromkeys(t.dtype for name, t in zip(present, ins, strict=True) if name not in self.masks)
         if len(names) > 1:
             raise ShapeError(f"dtypes {' and '.join(names)} differ and oflow does not promote; convert one with of.cast(t, dtype)")
-        if self.floats and any(not n.startswith("float") for n in names):
+        if self.floats and any(n not in FLOATS for n in names):
             raise ShapeError(f"{self.name} needs a float dtype, got {next(iter(names))}; convert with of.cast(t, 'float32')")
         if self.whole and not names.keys() <= {*_WHOLE, "bool"}:
             raise ShapeError(f"{self.name} needs a whole-number or bool dtype, got {next(iter(names))}; convert with of.cast(t, 'int64')")
@@ -101,7 +106,8 @@ class Elementwise(Op):
             wrong = [v for _, v in numbers_of(attrs, self.operands) if v != int(v)]
             if wrong:
                 raise ShapeError(f"{wrong[0]} is not a whole number; convert the tensor with of.cast(t, 'float32')")
-        return (bind(self.expr, present, tuple(t.dtype for t in ins), numbers_of(attrs, self.operands)).dtypes[0],)
+        bound = bind(self.expr, present, tuple(t.dtype for t in wide(ins)), numbers_of(attrs, self.operands))
+        return narrow(bound.dtypes[:1], ins)
 
     def _run(self, out: np.ndarray, *ins: np.ndarray, **attrs: Any) -> None:
         self._link(out, *ins, **attrs)()
@@ -127,6 +133,19 @@ class Elementwise(Op):
             got = type(wrong[0]).__name__ if wrong else "numbers only"
             raise TraceError(f"{self.name} takes tensors and numbers, got {got}; pass arrays as inputs of the program", line=user_line())
         return self.append([t for t in tensors if isinstance(t, Tensor)], {**attrs, **numbers})
+
+
+def _half(expr: str, operands: tuple[str, ...], masks: frozenset[str]) -> str:
+    """An operator works in 16 bits where its operands have them, unless moderate numbers give results that float16 cannot hold."""
+
+    def values(*arrays: np.ndarray) -> np.ndarray:
+        ins = [array > 0 if name in masks else array for name, array in zip(operands, arrays, strict=True)]
+        bound = bind(expr, operands, tuple(array.dtype.name for array in ins))
+        out = np.empty(arrays[0].shape, bound.dtypes[0])
+        evaluate(bound, out, ins)
+        return out
+
+    return ANY if growth(values, len(operands)) <= LARGE else SINGLE
 
 
 def _number(value: Any) -> int | float | bool:

@@ -59,6 +59,7 @@ lookup = op(
     linear=[{1}],
     monotone=[{1}],
     exact=True,
+    moves=True,
     example=lambda: [Example((ids, table), {"rows": len(table)}) for ids, table, _ in _examples()],
 )
 """(ids (...), table (v, d); rows = v of the whole table, offset = number of the table's first row) -> (..., d).

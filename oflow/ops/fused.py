@@ -19,6 +19,7 @@ from oflow.machine import Cost
 from oflow.ops.blocks import loop_work
 from oflow.ops.elementwise import broadcast_rule
 from oflow.ops.expression import Bound, bind, link, parse_program
+from oflow.ops.half import narrow, wide
 from oflow.ops.op import Attributes, Example, Types, op
 from oflow.types import freeze
 
@@ -69,7 +70,7 @@ def _rule(ins: Types, attrs: Attributes) -> str:
 
 
 def _dtypes(ins: Types, attrs: Attributes) -> Sequence[str]:
-    found = bound_program(attrs, [t.dtype for t in ins]).dtypes
+    found = narrow(bound_program(attrs, [t.dtype for t in wide(ins)]).dtypes, ins)
     for name, dtype, count in zip(attrs["results"], found, attrs["sums"], strict=True):
         if dtype == "bool" and count:
             raise ShapeError(f"{name} is bool and cannot be summed; use where({name}, 1, 0)")

@@ -95,7 +95,7 @@ def offset_of_result(attrs: Attributes, shards: Shards) -> Attributes:
 
 _TAKEN: list[tuple[Shape, Shape, int]] = [((7, 4), (5,), 0), ((3, 6), (2, 3), 1), ((2, 5, 3), (), 1), ((6,), (7, 2), 0)]
 take_op = op(
-    "take", rule=_take_rule, infer=_taken, linear=[{0}], monotone=[{0}], exact=True,
+    "take", rule=_take_rule, infer=_taken, linear=[{0}], monotone=[{0}], exact=True, moves=True,
     example=lambda: [
         Example((examples_of(*shape), numbers(*some, below=shape[axis])), {"axis": axis, "count": shape[axis]})
         for shape, some, axis in _TAKEN

@@ -15,8 +15,8 @@ import numpy as np
 from oflow.errors import ShapeError, TraceError
 from oflow.machine import Cost, Work
 from oflow.ops.attend import attend, heads_at_once, pull_back, spans
-from oflow.ops.attention import ROWS, causal_attention, padded, with_past
-from oflow.ops.op import Attributes, Example, Shards, Types, op
+from oflow.ops.attention import ROWS, causal_attention, logarithm_dtype, padded, with_past
+from oflow.ops.op import PRODUCT, Attributes, Example, Shards, Types, op
 from oflow.ops.shape import reshape
 from oflow.ops.tensor import Tensor, user_line
 from oflow.types import TensorType
@@ -76,7 +76,7 @@ def _infer(ins: Types, attrs: Attributes) -> Types:
             raise ShapeError(f"a mask {mask} does not repeat to (batch, heads, queries, keys) = {(b, h, t, s)}")
         if mask.dtype not in ("bool", q.dtype):
             raise ShapeError(f"a mask is bool, or a bias of the queries' dtype {q.dtype}, not {mask.dtype}")
-    return TensorType((b, t, h, v.shape[3]), q.dtype), TensorType((b, h, t), q.dtype)
+    return TensorType((b, t, h, v.shape[3]), q.dtype), TensorType((b, h, t), logarithm_dtype(q.dtype))
 
 
 def _grad_infer(ins: Types, attrs: Attributes) -> Types:
@@ -122,7 +122,7 @@ def _grad_example(example: Example) -> Example:
 
 # ------------------------------------------------------------ the operators
 
-attention_op = op("attention", rule=_rule, infer=_infer, example=_examples)
+attention_op = op("attention", rule=_rule, infer=_infer, half=PRODUCT, example=_examples)
 """q (b, t, h, d), k (b, s, g, d), v (b, s, g, e)[, mask (1|b, 1|h, 1|t, 1|s)]; scale, past=None -> for each head of queries i the
 softmax of its scores, scale q k^T with the head i g / h of keys, times v (b, t, h, e); and the logarithm of the sum of exp(scores) of
 each row (b, h, t).

@@ -18,7 +18,7 @@ import numpy as np
 
 from oflow.errors import ShapeError
 from oflow.machine import PRODUCTS, Cost, Work
-from oflow.ops.op import Attributes, Example, Types, op
+from oflow.ops.op import PRODUCT, Attributes, Example, Types, op
 from oflow.ops.shape import reshape
 from oflow.ops.tensor import Tensor, user_line
 
@@ -39,7 +39,8 @@ def _examples() -> list[Example]:
 
 
 matmul_op = op(
-    "matmul", rule=lambda ins, attrs: attrs["spec"], linear=[{0}, {1}], exact=True, adds=True, gathers=(0, 1), example=_examples
+    "matmul", rule=lambda ins, attrs: attrs["spec"], linear=[{0}, {1}], exact=True, adds=True, gathers=(0, 1), half=PRODUCT,
+    example=_examples,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,9 @@ class Move(Op):
 
     So sums of all operands pass, and maxima and minima of any of them. Where numbers are put in, the sum passes only if they are 0.
     """
+
+    def __init__(self, name: str, **parts: Any) -> None:
+        super().__init__(name, moves=True, **parts)
 
     def fills(self, attrs: Attributes) -> float:
         """The number that is put in."""

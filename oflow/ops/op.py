@@ -20,9 +20,10 @@ import numpy as np
 
 from oflow.errors import KernelMissing, ShapeError, TraceError
 from oflow.machine import ARITHMETIC, Cost, Work
+from oflow.ops.half import any_half, bind_wide, copies_nbytes, wide
 from oflow.ops.tensor import Tensor, user_line
 from oflow.sbp import Box, Partials, Rule, Signature, mesh_signatures, parse_rule, signatures
-from oflow.types import TensorType, freeze
+from oflow.types import HALF, TensorType, freeze
 
 Types = tuple[TensorType, ...]
 Attributes = Mapping[str, Any]
@@ -53,6 +54,11 @@ REGISTRY: dict[str, Op] = {}
 """Every operator by name, filled as the modules of `oflow.ops` (or the user) declare them."""
 
 
+PRODUCT, ANY, SINGLE = "product", "any", "single"
+"""In which precision an operator works in a program of mixed precision: products gain from 16 bits and lose little, since they are
+accumulated in float32; some take the dtype that their operands have; the others stay in float32 (Micikevicius et al. 2018)."""
+
+
 class Op:
     """One operator. Made by `op` or `elementwise`; see their arguments for the fields."""
 
@@ -79,6 +85,8 @@ class Op:
         parts: Mapping[int, str] | None = None,
         gathers: Iterable[int] = (),
         overwrites: Callable[[Attributes], Iterable[int]] | None = None,
+        moves: bool = False,
+        half: str = SINGLE,
         example: Callable[[], Sequence[Example]],
     ) -> None:
         if name in REGISTRY:
@@ -103,6 +111,8 @@ class Op:
         self.parts = dict(parts or {})
         self.gathers = frozenset(gathers)
         self.overwrites = overwrites
+        self.moves = moves or view or lowering != "local"
+        self.half = ANY if self.moves else half
         self.example = example
         self.gradient: Callable[..., Sequence[Tensor | None]] | None = None
         self.run: Callable[..., None] | None = None
@@ -232,8 +242,16 @@ class Op:
         )
 
     def workspace_nbytes(self, ins: Types, outs: Types, attrs: Attributes) -> int:
-        """Bytes of workspace; at least one where the operator declares any, so that empty shards get the array too."""
-        return max(1, self._workspace(ins, outs, attrs)) if self._workspace else 0
+        """Bytes of workspace; at least one where the operator declares any, so that empty shards get the array too.
+
+        What has 16 bits is copied to float32 there first, unless it is only moved.
+        """
+        copies = 0
+        if not self.moves and any_half((*ins, *outs)):
+            kept = (t for i, t in enumerate(ins) if i not in self.inplace.values())
+            copies = max(1, copies_nbytes((*outs, *kept)))
+            ins, outs = wide(ins), wide(outs)
+        return copies + (max(1, self._workspace(ins, outs, attrs)) if self._workspace else 0)
 
     def kernel_for(self, kind: str, line: str = "") -> Callable[..., None]:
         if self.run is None or kind not in ("cpu", "host"):
@@ -241,10 +259,16 @@ class Op:
             raise KernelMissing(f"operator {self.name} has no kernel for {kind} devices; {remedy}", line=line)
         return self.run
 
-    def call_for(self, kind: str, line: str, operands: Sequence[Any], attrs: Attributes) -> Callable[[], Any]:
-        """The kernel for a kind of device, bound to its operands (results first)."""
+    def call_for(self, kind: str, line: str, outs: Sequence[Any], ins: Sequence[Any], attrs: Attributes) -> Callable[[], Any]:
+        """The kernel for a kind of device, bound to its results and operands (without those that are rewritten in place)."""
         kernel = self.kernel_for(kind, line)
-        return self._linked(*operands, **attrs) if self._linked is not None else partial(kernel, *operands, **attrs)
+
+        def bind(operands: Sequence[Any], attrs: Attributes) -> Callable[[], Any]:
+            return self._linked(*operands, **attrs) if self._linked is not None else partial(kernel, *operands, **attrs)
+
+        if self.moves or not any(array.dtype.name in HALF for array in (*outs, *ins)):
+            return bind((*outs, *ins), attrs)
+        return bind_wide(bind, outs, ins, self.inplace, attrs)
 
     # ------------------------------------------------------------ use
 
@@ -293,6 +317,8 @@ def op(name: str, **parts: Any) -> Op:
     gathers   operands that may come as consecutive pieces along an axis; the attribute pieces=((operand, axis),) says so
     overwrites attributes -> results that may take the memory of an operand of their type which nobody reads any more; the attribute
               inplace=((result, operand),) says so
+    moves     whether the results are operands' elements and nothing is computed (`Move`, views and boxings are)
+    half      in which precision it works in a program of mixed precision: "product", "any" or "single"
     parts     {operand: attribute}: the operand may come as consecutive summands, added first to last; the attribute counts them
     example   () -> examples; an operator without one cannot be registered
 

@@ -20,7 +20,7 @@ from oflow.ops.columns import Pair, pair, windows
 from oflow.ops.constant import constant
 from oflow.ops.index import getitem
 from oflow.ops.joining import concat_op
-from oflow.ops.op import Attributes, Example, Types, op
+from oflow.ops.op import ANY, Attributes, Example, Types, op
 from oflow.ops.reduce import mean
 from oflow.ops.tensor import Tensor, user_line
 from oflow.types import TensorType
@@ -104,6 +104,7 @@ max_pool = op(
     infer=_result,
     also=["P(max) -> P(max)"],
     exact=True,
+    half=ANY,
     example=lambda: [Example((x,), attrs) for x, _, attrs in _examples()],
 )
 """x (n, c, h, w); size, stride=size, padding=0 (numbers or (rows, columns)) -> the maximum of each window (n, c, ho, wo)."""
@@ -174,6 +175,7 @@ avg_pool = op(
     rule=_FORWARD,
     infer=_result,
     linear=[{0}],
+    half=ANY,
     example=lambda: [Example((x,), attrs, tolerance=1e-6) for x, _, attrs in _examples()],
 )
 """x (n, c, h, w); size, stride=size, padding=0 (numbers or (rows, columns)) -> the mean of each window (n, c, ho, wo); padding

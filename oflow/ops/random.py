@@ -18,7 +18,7 @@ from oflow.graph import Builder, Parameter
 from oflow.machine import Cost
 from oflow.ops import philox
 from oflow.ops.blocks import axis_names
-from oflow.ops.op import Attributes, Example, Op, Types, op
+from oflow.ops.op import ANY, Attributes, Example, Op, Types, op
 from oflow.ops.positions import positions
 from oflow.ops.tensor import Tensor, user_line
 from oflow.types import TensorType
@@ -52,7 +52,7 @@ def _example(*shape: int, **attrs: Any) -> Example:
 def _random(name: str, linear: list[set[int]], *attrs: dict[str, Any]) -> Op:
     shapes = [(5, 7), (6,), (3, 4, 5), ()]
     return op(
-        name, rule=_rule, infer=_infer, linear=linear,
+        name, rule=_rule, infer=_infer, linear=linear, half=ANY,
         example=lambda: [_example(*shape, **some) for shape, some in zip(shapes, attrs * len(shapes), strict=False)],
     )  # fmt: skip
 

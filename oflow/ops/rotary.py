@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from oflow.errors import ShapeError
-from oflow.ops.op import Attributes, Example, Types, op
+from oflow.ops.op import ANY, Attributes, Example, Types, op
 from oflow.ops.positions import positions as numbers_along
 from oflow.ops.tensor import Tensor, user_line
 
@@ -44,7 +44,7 @@ def _examples() -> list[Example]:
     ]
 
 
-rotary_op = op("rotary", rule=_rule, dtype=lambda ins, attrs: (ins[0].dtype,), linear=[{0}], example=_examples)
+rotary_op = op("rotary", rule=_rule, dtype=lambda ins, attrs: (ins[0].dtype,), linear=[{0}], half=ANY, example=_examples)
 """x (b, t, h, d), positions (t) or (b, t); dims, base=10000, interleaved=False, back=False -> x with pair i of the first `dims`
 features turned by positions base^(-2i / dims), or by minus that: (b, t, h, d).
 

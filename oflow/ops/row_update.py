@@ -18,7 +18,7 @@ from oflow.ops.blocks import block_rows, carve
 from oflow.ops.embedding import check_ids
 from oflow.ops.op import Attributes, Example, RuleMaker, Shards, Types, op
 from oflow.ops.runs import IDS, rows_of, runs, runs_nbytes
-from oflow.ops.update import adagrad_step, adam_step
+from oflow.ops.update import adagrad_step, adam_step, skipped
 
 Change = Callable[..., None]
 """(sums (k, d), block of each state (k, d)..., temporary (k, d)): rewrites the blocks, and may overwrite the sums."""
@@ -70,10 +70,13 @@ def _cost(ins: Types, outs: Types, attrs: Attributes) -> Cost:
 
 
 def _change_rows(
-    states: Sequence[np.ndarray], ids: np.ndarray, g: np.ndarray, attrs: dict[str, Any], workspace: np.ndarray, change: Change
-) -> None:
+    states: Sequence[np.ndarray], ids: np.ndarray, g: np.ndarray, scale: Sequence[np.ndarray], attrs: dict[str, Any],
+    workspace: np.ndarray, change: Change,
+) -> None:  # fmt: skip
     """Apply `change` to the rows of the states that the numbers name and that are here, a block at a time, each row once."""
     check_ids(ids, attrs["rows"])
+    if skipped(scale):
+        return
     n, d, dtype = ids.size, g.shape[1], g.dtype
     scratch = carve(workspace, _runs_nbytes(n, d, dtype.itemsize), (len(states) + 1, _block(n, d, dtype.itemsize), d), dtype)
     for places, sums in runs(np.add, ids, rows_of(g), d, dtype, (attrs.get("offset", 0), len(states[0])), workspace):
@@ -118,7 +121,7 @@ def _sgd(
             p *= 1.0 - rate * weight_decay
         p -= sums
 
-    _change_rows([param], ids, g, attrs, workspace, change)
+    _change_rows([param], ids, g, scale, attrs, workspace, change)
 
 
 adagrad_rows_update = op(
@@ -140,7 +143,7 @@ def _adagrad(
         sums *= factor
         adagrad_step(p, s, sums, root, rate, eps, weight_decay)
 
-    _change_rows([param, squares], ids, g, attrs, workspace, change)
+    _change_rows([param, squares], ids, g, scale, attrs, workspace, change)
 
 
 adamw_rows_update = op(
@@ -161,7 +164,7 @@ def _adamw(
     def change(sums: np.ndarray, p: np.ndarray, a: np.ndarray, b: np.ndarray, x: np.ndarray) -> None:
         dense(p, a, b, sums, x, sums)
 
-    _change_rows([param, m, v], ids, g, attrs, workspace, change)
+    _change_rows([param, m, v], ids, g, scale, attrs, workspace, change)
 
 
 for _each in (sgd_rows_update, adagrad_rows_update, adamw_rows_update):

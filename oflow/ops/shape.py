@@ -163,7 +163,7 @@ def squeeze(t: Tensor, axis: int | Sequence[int] | None = None) -> Tensor:
 # ---------------------------------------------------------------- transpose
 
 transpose_op = op(
-    "transpose", rule=lambda ins, attrs: _permuted(len(ins[0].shape), attrs["axes"]), linear=[{0}], monotone=[{0}], exact=True,
+    "transpose", rule=lambda ins, attrs: _permuted(len(ins[0].shape), attrs["axes"]), linear=[{0}], monotone=[{0}], exact=True, moves=True,
     example=lambda: [
         Example((examples_of(4, 5),), {"axes": (1, 0)}), Example((examples_of(3, 4, 5),), {"axes": (2, 0, 1)}),
         Example((examples_of(1, 2, 6),), {"axes": (1, 0, 2)}), Example((examples_of(7),), {"axes": (0,)}),
@@ -236,6 +236,7 @@ def _broadcast_infer(ins: Types, attrs: Attributes) -> list[TensorType]:
 
 broadcast_op = op(
     "broadcast_to", rule=_broadcast_rule, infer=_broadcast_infer, linear=[{0}], monotone=[{0}], exact=True, repeats=True,
+    moves=True,
     example=lambda: [
         Example((examples_of(*small),), {"shape": big})
         for small, big in [((5,), (4, 5)), ((4, 1), (4, 6)), ((), (5,)), ((1, 7), (2, 5, 7)), ((1,), (1, 3))]

@@ -5,6 +5,8 @@ But an update may take a whole gradient in parts: with the attribute ``gradients
 of the state's type, and the gradient is their sum, added first to last, in that dtype, before the scale is applied. So where the
 ranks' partial sums lie in one memory, boxing P(sum) -> B before an update can be left out: the parts, in rank order, are handed
 to the update instead, and the result has the same bits. `sum_squares` takes its operand in parts in the same way.
+
+A negative scale (SKIP) says that the step is to be skipped: nothing is rewritten.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from oflow.errors import ShapeError
 from oflow.ops.blocks import axis_names
 from oflow.ops.op import Attributes, Example, RuleMaker, Types, op
 
+SKIP = -1.0
 BLOCK = 8192
 """Elements updated at a time: state, gradient and two temporaries of a block stay in cache."""
 
@@ -69,6 +72,11 @@ def _temporaries(like: np.ndarray, count: int) -> list[np.ndarray]:
     return [np.empty(min(BLOCK, like.size), like.dtype) for _ in range(count)]
 
 
+def skipped(scale: Sequence[np.ndarray]) -> bool:
+    """Whether the gradient's scale, if there is one, says that nothing is to be rewritten."""
+    return bool(scale) and float(scale[0]) < 0
+
+
 def _sum(parts: Sequence[np.ndarray], temporary: np.ndarray) -> np.ndarray:
     """The sum of the parts of a block of the gradient, first to last."""
     if len(parts) == 1:
@@ -116,6 +124,8 @@ sgd_update = op(
 @sgd_update.kernel
 def _sgd(param: np.ndarray, *others: np.ndarray, weight_decay: float = 0.0, gradients: int = 1) -> None:
     lr, *scale = others[gradients:]
+    if skipped(scale):
+        return
     rate, factor = float(lr), float(scale[0]) if scale else 1.0
     (temporary,) = _temporaries(param, 1)
     for p, *parts in _flat_blocks(param, *others[:gradients]):
@@ -150,6 +160,8 @@ def _momentum(
     momentum: float = 0.9, nesterov: bool = False, weight_decay: float = 0.0, gradients: int = 1,
 ) -> None:  # fmt: skip
     lr, *scale = others[gradients:]
+    if skipped(scale):
+        return
     rate, factor = float(lr), float(scale[0]) if scale else 1.0
     first, second = _temporaries(param, 2)
     for p, v, *parts in _flat_blocks(param, velocity, *others[:gradients]):
@@ -191,6 +203,8 @@ def _adamw(
     beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0, gradients: int = 1,
 ) -> None:  # fmt: skip
     lr, step, *scale = others[gradients:]
+    if skipped(scale):
+        return
     change = adam_step(lr, step, scale, beta1, beta2, eps, weight_decay)
     first, second = _temporaries(param, 2)
     for p, a, b, *parts in _flat_blocks(param, m, v, *others[:gradients]):
@@ -245,6 +259,8 @@ def _adagrad(
     param: np.ndarray, squares: np.ndarray, *others: np.ndarray, eps: float = 1e-10, weight_decay: float = 0.0, gradients: int = 1
 ) -> None:
     lr, *scale = others[gradients:]
+    if skipped(scale):
+        return
     rate, factor = float(lr), float(scale[0]) if scale else 1.0
     first, second = _temporaries(param, 2)
     for p, s, *parts in _flat_blocks(param, squares, *others[:gradients]):

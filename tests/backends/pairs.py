@@ -6,7 +6,7 @@ import numpy as np
 
 from oflow import native
 from oflow.backends.compiled import direct
-from oflow.backends.compiled.form import FORMS
+from oflow.backends.compiled.form import steps_of
 from oflow.ops import REGISTRY
 from oflow.types import TensorType
 
@@ -25,7 +25,7 @@ def build(calls):
     found = []
     for name, operands, attrs in calls:
         outs, ins = results(REGISTRY[name], operands, attrs)
-        found += [step.routine for step in FORMS[name](direct.call_of(name, outs, ins, attrs)) or ()]
+        found += [step.routine for step in steps_of(direct.call_of(name, outs, ins, attrs)) or ()]
     native.addresses(found)
 
 
@@ -33,7 +33,7 @@ def compiled(name, operands, attrs, accumulate=False):
     """(status, results) of the compiled form; None where it has no kernel."""
     outs, ins = results(REGISTRY[name], operands, attrs)
     call = dataclasses.replace(direct.call_of(name, outs, ins, attrs), accumulate=accumulate)
-    steps = FORMS[name](call)
+    steps = steps_of(call)
     if steps is None:
         return None
     return direct.bind(steps, (*outs, *ins), np.empty(max(1, call.workspace_nbytes), np.uint8))(), outs

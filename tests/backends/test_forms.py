@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from oflow.backends.compiled import direct
-from oflow.backends.compiled.form import FORMS
+from oflow.backends.compiled.form import FORMS, steps_of
 from oflow.native import addresses, available
 from oflow.ops import REGISTRY
 from oflow.ops.elementwise import Elementwise
@@ -56,7 +56,7 @@ def _cases(name, dtype):
 def built():
     """All kernels at once: a process of the compiler's costs more than a kernel."""
     calls = [direct.call_of(n, got, ins, attrs) for n in NAMES for d in DTYPES for got, _, ins, _, attrs, _ in _cases(n, d)]
-    forms = [FORMS[call.op](call) or () for call in calls]
+    forms = [steps_of(call) or () for call in calls]
     addresses(step.routine for steps in forms for step in steps)
 
 

@@ -12,7 +12,10 @@ from oflow.backends.compiled.form import FORMS, kernel
 from oflow.backends.compiled.moves import Axis, joined
 from oflow.native import addresses, available
 from oflow.ops import REGISTRY
-from oflow.types import DTYPES
+from oflow.types import DTYPES as ALL
+from oflow.types import HALF
+
+DTYPES = [dtype for dtype in ALL if dtype not in HALF]
 
 pytestmark = pytest.mark.skipif(not available(), reason="numba is not installed")
 SEED = 77191

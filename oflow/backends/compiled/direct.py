@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from oflow import native
-from oflow.backends.compiled.form import WORKSPACE, OpCall, Steps, Symbol, Word, form_of
+from oflow.backends.compiled.form import WORKSPACE, OpCall, Steps, Symbol, Word, steps_of
 from oflow.native.blas import symbol
 from oflow.ops import REGISTRY
 from oflow.types import TensorType
@@ -59,8 +59,7 @@ def bind(steps: Steps, arrays: Sequence[np.ndarray], workspace: np.ndarray | Non
 def run(op: str, outs: Sequence[np.ndarray], ins: Sequence[np.ndarray], attrs: Mapping[str, Any]) -> int | None:
     """Run the compiled form of an operator once; its status, or None where it has none."""
     call = call_of(op, outs, ins, attrs)
-    form = form_of(op)
-    steps = form(call) if form is not None else None
+    steps = steps_of(call)
     if steps is None:
         return None
     workspace = np.empty(call.workspace_nbytes, np.uint8) if call.workspace_nbytes else None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oflow.ops import REGISTRY, Op
+from oflow.ops.half import any_half
 from oflow.types import TensorType
 
 KERNELS = "oflow.backends.compiled.kernels"
@@ -96,6 +97,12 @@ def form_of(name: str) -> Form | None:
     """The form of an operator, by its name or else by its class; None where it has only a NumPy kernel."""
     op = REGISTRY.get(name)
     return FORMS.get(name) or next((made for kind, made in CLASS_FORMS.items() if isinstance(op, kind)), None)
+
+
+def steps_of(call: OpCall) -> Steps | None:
+    """The steps of a call; None where it has no form, so that NumPy runs it: calls on 16 bits have none yet."""
+    made = None if any_half((*call.outs, *call.ins)) else form_of(call.op)
+    return made(call) if made is not None else None
 
 
 def kernel(module: str, name: str, *arguments: str) -> str:

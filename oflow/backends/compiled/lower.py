@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from oflow.arrays import ALWAYS, FIRST, LATER, Programs, Tables, starts
-from oflow.backends.compiled.form import WORKSPACE, Address, OpCall, Step, Steps, Symbol, form_of, kernel
+from oflow.backends.compiled.form import WORKSPACE, Address, OpCall, Step, Steps, Symbol, kernel, steps_of
 from oflow.plan import ActorTemplate, Arg, Call, Plan
-from oflow.types import TensorType
+from oflow.types import HALF, TensorType
 
 
 def lower(plan: Plan, tables: Tables, *, refuse_nan: bool = False, forms: bool = True) -> Programs:
@@ -88,7 +88,7 @@ class _Lowering:
             self._emit(view, adding, places, workspace, (LATER, window), number)
         if self.refuse_nan:
             for place in places[: len(call.outs)]:
-                if place.type.is_float and place.type.size:
+                if place.type.is_float and place.type.dtype not in HALF and place.type.size:
                     test = Step(kernel("finite", "finite", place.type.dtype), (Address(0), place.type.size))
                     self._emit(view, (test,), [place], 0, (ALWAYS, -1), number)
 
@@ -97,8 +97,7 @@ class _Lowering:
             return None
         key = (call.op, call.outs, call.ins, tuple(sorted(call.attrs.items())), call.workspace_nbytes, call.accumulate)
         if key not in self.seen:
-            made = form_of(call.op)
-            self.seen[key] = made(call) if made is not None else None
+            self.seen[key] = steps_of(call)
         return self.seen[key]
 
     def _emit(

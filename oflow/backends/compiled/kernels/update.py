@@ -71,8 +71,10 @@ def sgd(dtype: str, count: str) -> Kernel:
     def kernel(block: int) -> int:
         q = words(block)
         n, p, g = q[0], pointer(q[1]), pointers(q)
-        rate = scalar(q, 2, 0.0)
-        size, kept = real(rate * scalar(q, 4, 1.0)), real(1.0 - rate * float64_of_bits(q[6]))
+        rate, scale = scalar(q, 2, 0.0), scalar(q, 4, 1.0)
+        if scale < 0.0:  # the step is skipped
+            return 0
+        size, kept = real(rate * scale), real(1.0 - rate * float64_of_bits(q[6]))
         for i in range(n):
             p[i] = kept * p[i] - size * total(g, i)
         return 0
@@ -90,6 +92,8 @@ def momentum(dtype: str, count: str, nesterov: str) -> Kernel:
         n, p, v, g = q[0], pointer(q[1]), pointer(q[2]), pointers(q)
         rate, scale = real(scalar(q, 3, 0.0)), real(scalar(q, 5, 1.0))
         keep, decay = real(float64_of_bits(q[7])), real(float64_of_bits(q[8]))
+        if scale < 0.0:
+            return 0
         for i in range(n):
             d = scale * total(g, i) + decay * p[i]
             velocity = keep * v[i] + d
@@ -109,6 +113,8 @@ def adamw(dtype: str, count: str) -> Kernel:
         q = words(block)
         n, p, m, v, g = q[0], pointer(q[1]), pointer(q[2]), pointer(q[3]), pointers(q)
         rate, steps, scale = scalar(q, 4, 0.0), scalar(q, 6, 0.0) + 1.0, scalar(q, 8, 1.0)
+        if scale < 0.0:
+            return 0
         beta1, beta2 = float64_of_bits(q[10]), float64_of_bits(q[11])
         correction = root(1.0 - beta2**steps)
         size, floor = real(-rate * correction / (1.0 - beta1**steps)), real(float64_of_bits(q[12]) * correction)
