@@ -1,8 +1,10 @@
-"""A small GPT learns to write Python from the standard library's own sources: 4 pipeline stages x 2-way tensor parallel, 1F1B.
+"""A small GPT learns to write Python from the standard library's own sources: 4 pipeline ranks x 2-way tensor parallel.
 
 python examples/gpt.py                                 trains it, compares it with a byte bigram model, writes a sample
 oflow train examples/gpt.py steps=50                   the same by the command line, shorter
 oflow view examples/gpt.py -o gpt.html                 its plan, before anything is allocated
+oflow simulate examples/gpt.py schedule=zero-bubble -o t.svg        who runs when in another pipeline schedule than 1F1B
+oflow simulate examples/gpt.py schedule=zero-bubble chunks=2 layers=8 -o t.svg     two stages a rank, in the shape of a V
 """
 
 import sys
@@ -17,7 +19,7 @@ import oflow as of
 
 BYTES, WIDTH, HEADS, LAYERS, WINDOW, BATCH, MICRO_BATCHES = 256, 128, 4, 4, 128, 16, 4
 STEPS = 500
-STAGES = [of.placement("cpu", [2 * stage, 2 * stage + 1]) for stage in range(4)]
+RANKS = [of.placement("cpu", [2 * rank, 2 * rank + 1]) for rank in range(4)]
 
 
 # ------------------------------------------------------------ the model
@@ -63,48 +65,59 @@ class Block(of.nn.Module):
 class GPT(of.nn.Module):
     """Bytes (batch, seq) -> scores of the next byte (batch, seq, 256). The embedding table is also the head."""
 
-    def __init__(self, staged=False):
+    def __init__(self, layers=LAYERS, stages=()):
+        """stages: the placement of each pipeline stage, among which the layers are divided; none: all on one device."""
         super().__init__()
         self.bytes = of.nn.Embedding(BYTES, WIDTH, std=WIDTH**-0.5)
         self.places = of.nn.Parameter((WINDOW, WIDTH), std=0.02)
-        self.blocks = of.nn.ModuleList(Block() for _ in range(LAYERS))
+        self.blocks = of.nn.ModuleList(Block() for _ in range(layers))
         self.norm = of.nn.LayerNorm(WIDTH)
-        self.stage = of.stage if staged else lambda i: nullcontext()
-        if staged:
-            self.bytes.to_global(STAGES[0], of.B)
-            self.places.to_global(STAGES[0], of.B)
+        self.stages = len(stages)
+        if stages:
+            self.bytes.to_global(stages[0], of.B)
+            self.places.to_global(stages[0], of.B)
             for i, block in enumerate(self.blocks):
-                block.split(STAGES[i * len(STAGES) // LAYERS])
-            self.norm.to_global(STAGES[-1], of.B)
+                block.split(stages[self.stage_of(i)])
+            self.norm.to_global(stages[-1], of.B)
+
+    def stage_of(self, layer):
+        return layer * self.stages // len(self.blocks)
+
+    def stage(self, i):
+        return of.stage(i) if self.stages else nullcontext()
 
     def forward(self, tokens):
         with self.stage(0):
             x = self.bytes(tokens) + self.places
         for i, block in enumerate(self.blocks):
-            with self.stage(i * len(STAGES) // LAYERS):
+            with self.stage(self.stage_of(i)):
                 x = block(x)
-        with self.stage(len(STAGES) - 1):
+        with self.stage(self.stages - 1):
             return of.linear(self.norm(x), self.bytes.weight)
 
 
-def build(steps=STEPS, lr=3e-3, executor=None, **_):
-    """The training program: (bytes (16, 128), the bytes that follow (16, 128)) -> loss in nats per byte."""
-    model = GPT(staged=True)
+def build(steps=STEPS, lr=3e-3, schedule="1f1b", chunks=1, layers=LAYERS, micro_batches=MICRO_BATCHES, executor=None, **_):
+    """The training program: (bytes (16, 128), the bytes that follow (16, 128)) -> loss in nats per byte.
+
+    schedule: of the pipeline. chunks: stages a rank; every stage has `layers` / (4 * chunks) layers.
+    """
+    stages = of.chunk_placements(schedule, int(chunks) * len(RANKS), RANKS)
+    model = GPT(int(layers), stages)
 
     def loss(tokens, following):
         scores = model(tokens)
-        with of.stage(len(STAGES) - 1):
+        with of.stage(len(stages) - 1):
             return of.cross_entropy(scores, following)
 
     steps, lr = int(steps), float(lr)
-    schedule = of.optim.warmup_cosine(peak=lr, warmup=steps // 10, total=steps, floor=lr / 10)
+    rate = of.optim.warmup_cosine(peak=lr, warmup=steps // 10, total=steps, floor=lr / 10)
     return of.compile(
         loss,
-        of.spec((BATCH, WINDOW), "int64", STAGES[0], of.B),
-        of.spec((BATCH, WINDOW), "int64", STAGES[-1], of.B),
-        optimizer=of.optim.AdamW(lr=schedule, betas=(0.9, 0.95), weight_decay=0.1, clip_norm=1.0),
-        micro_batches=MICRO_BATCHES,
-        schedule="1f1b",
+        of.spec((BATCH, WINDOW), "int64", stages[0], of.B),
+        of.spec((BATCH, WINDOW), "int64", stages[-1], of.B),
+        optimizer=of.optim.AdamW(lr=rate, betas=(0.9, 0.95), weight_decay=0.1, clip_norm=1.0),
+        micro_batches=int(micro_batches),
+        schedule=schedule,
         executor=executor,
     )
 
@@ -154,7 +167,7 @@ def bigram_bits(tokens, following):
 
 def evaluate(program, count=512, length=300):
     """Bits per byte on `count` windows of the held-out files, for the model and for the bigram, and a sample."""
-    model, rows, two = GPT(), 32, of.placement("cpu", [0, 1])
+    model, rows, two = GPT(layers_of(program)), 32, of.placement("cpu", [0, 1])
     spec = of.spec((rows, WINDOW), "int64", two, of.S(0))
     nats = of.compile(lambda tokens, following: of.cross_entropy(model(tokens), following), spec, spec, state=program)
     held_out = text()[1]
@@ -167,9 +180,14 @@ def evaluate(program, count=512, length=300):
     }
 
 
+def layers_of(program):
+    """How many layers the program was built with."""
+    return sum(p.name.endswith(".up.weight") for p in program.graph.parameters)
+
+
 def sample(program, prompt="def ", length=300, temperature=0.7):
     """`length` bytes that follow `prompt`, drawn one by one; the model sees the last 128."""
-    model = GPT()
+    model = GPT(layers_of(program))
     one = of.spec((1, WINDOW), "int64", of.placement("cpu", [0]), of.B)
     scores = of.compile(lambda tokens: model(tokens), one, state=program)
     written, draw = list(prompt.encode()), np.random.default_rng(0)

@@ -14,6 +14,7 @@ from oflow.actors import simulate as _simulate
 from oflow.backends.compiled import from_arrays as _from_arrays
 from oflow.backends.compiled import to_arrays as _to_arrays
 from oflow.checkpoint import read as load
+from oflow.compiler.chunks import chunk_placements
 from oflow.compiler.packing import pack
 from oflow.compiler.schedules import choose_schedule
 from oflow.errors import (
@@ -66,7 +67,7 @@ __all__ = [
     "Action", "B", "DeadlockError", "Device", "Graph", "KernelMissing", "Layout", "Link", "LossScale", "Machine", "NotFiniteError",
     "OflowError", "OutOfMemory", "P", "Placement", "PlacementError", "Plan", "PlanError", "Precision", "Program", "ProgramFailed",
     "ProtocolError", "Replay", "S", "SbpError", "Schedule", "ShapeError", "Spec", "Times", "Trace", "TraceError", "WorkerLost",
-    "choose_schedule", "compile", "data", "load", "nn",
+    "choose_schedule", "chunk_placements", "compile", "data", "load", "nn",
     "op", "optim", "pack", "placement", "preset", "recompute", "sbp", "spec", "stage", "tap", "view",
     "arange", "constant", "eye", "full", "identity", "linspace", "ones", "tri", "zeros", *_ops.__all__,
 ]  # fmt: skip

@@ -190,6 +190,15 @@ def time_type(graph: Graph | Builder, value: int) -> TensorType:
     return TensorType(tuple(shape), found.type.dtype)
 
 
+def weights_alone(graph: Graph) -> set[int]:
+    """Parameters, and what is made from them alone: values that no input of the step reaches."""
+    found = {p.value for p in graph.parameters}
+    for node in graph.nodes:
+        if node.ins and found.issuperset(node.ins):
+            found.update(node.outs)
+    return found
+
+
 class Builder:
     """Appends nodes to a graph under construction. `at` sets the line, stage and phase that new nodes carry."""
 

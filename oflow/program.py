@@ -32,7 +32,7 @@ def compile(
     *specs: Spec,
     optimizer: Any = None,
     micro_batches: int = 1,
-    schedule: str | Schedule = "1f1b",
+    schedule: str | Schedule | None = None,
     layout: str | None = None,
     recompute: str | None = None,
     memory: int | None = None,
@@ -54,7 +54,10 @@ def compile(
     """Trace `fn` on inputs of these specs and compile it to a proved plan.
 
     optimizer: None makes no backward pass; otherwise the first output is the loss, a float scalar.
-    micro_batches: parts the batch (axis 0 of the first input) is cut into. schedule: "1f1b", "gpipe" or an of.Schedule.
+    micro_batches: parts the batch (axis 0 of the first input) is cut into.
+    schedule: the order of pipeline stages on their devices: "gpipe", "1f1b", "interleaved" (several stages a rank), "zero-bubble"
+    (-h1, -h2, -v, -v-half, -v-third: the backward parted into input and weight gradients), "auto" (the one with the shortest step
+    that fits in memory) or an of.Schedule. None: "1f1b", or the plainest that has several stages where the program has them.
     layout: "auto" chooses where parameters without annotation, and inputs whose spec names no sbp, live: the layouts on their
     placements' meshes that make the predicted step cheapest and fit the machine's memory (`Program.parameter_choices` says why).
     recompute: "auto" computes activations again in the backward pass, at the least added time, where the plan does not fit in memory;
@@ -355,6 +358,15 @@ class Program:
         before, after = self.passes["micro_batches"], self.passes["infer_sbp"]
         assert isinstance(before, Graph) and isinstance(after, Graph)
         return compiler.parameter_choices(before, after, self.given)
+
+    def schedule_choices(self) -> list[compiler.ScheduleChoice]:
+        """What each schedule would make of this program: proved period, bubble, bytes. The first is what schedule="auto" takes.
+
+        All of them are compiled for it.
+        """
+        captured = self.passes["capture"]
+        assert isinstance(captured, Graph)
+        return compiler.schedule_choices(captured, self.given)
 
     def boxings(self) -> tuple[Boxing, ...]:
         """Every change of layout: what moves, its route, bytes and predicted seconds a step, the line that caused it, and whether

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "arrays": EARLY | {"native", "plan"},
     "check": EARLY | {"arrays", "native", "plan", "schedule"},
     "actors": EARLY | {"arrays", "check", "native", "plan", "trace"},
-    "compiler": LOGICAL | {"plan", "schedule", "trace", "check", "actors"},
+    "compiler": LOGICAL | {"arrays", "plan", "schedule", "trace", "check", "actors"},
     "backends": EARLY | {"arrays", "check", "graph", "native", "ops", "plan"},
     "state": EARLY,
     "checkpoint": {"errors"},

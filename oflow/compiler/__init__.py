@@ -12,6 +12,7 @@
     buckets         gradients that are reduced alike travel together, while the backward pass goes on
     strict          no layout changes that nobody asked for, where the user says so
     host            inputs come from and outputs go to the caller's memory
+    split_backward  input and weight gradients apart, where the schedule says so
     fuse            groups of elementwise nodes become one, sums go where they are wanted
     recompute       values of marked regions are made again in the backward pass, not kept
     expand          Graph -> Plan: templates x rank table
@@ -34,6 +35,7 @@ from dataclasses import replace
 
 from oflow.check import check
 from oflow.check.references import check_references
+from oflow.compiler import schedule_choice
 from oflow.compiler.auto import ParameterChoice, parameter_choices
 from oflow.compiler.buckets import buckets, trial_sizes
 from oflow.compiler.chain import chain
@@ -56,7 +58,9 @@ from oflow.compiler.recompute import recompute
 from oflow.compiler.recomputed import recomputed
 from oflow.compiler.reuse import reuse
 from oflow.compiler.schedule import schedule
+from oflow.compiler.schedule_choice import ScheduleChoice, best_schedule
 from oflow.compiler.simplify import simplify
+from oflow.compiler.split_backward import split_backward
 from oflow.compiler.stash import stashes
 from oflow.compiler.strict import strict
 from oflow.compiler.zero import zero
@@ -78,6 +82,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
     buckets,
     strict,
     host,
+    split_backward,
     fuse,
     recompute,
 )
@@ -102,7 +107,13 @@ FITTINGS = 6
 def compile_graph(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
     """Run all passes; returns what each one made, by pass name. The last plan is proved by `check`."""
     with _no_collection():
-        return _run(captured, given)
+        return best_schedule(captured, given, _run) if given.schedule == AUTO else _run(captured, given)
+
+
+def schedule_choices(captured: Graph, given: Options) -> list[ScheduleChoice]:
+    """What each schedule would make of the program, the one that "auto" takes first. All are compiled for it."""
+    with _no_collection():
+        return schedule_choice.schedule_choices(captured, given, _run)
 
 
 @contextmanager
@@ -225,4 +236,7 @@ def _planned(graphs: dict[str, Graph], given: Options) -> dict[str, Graph | Plan
     return made
 
 
-__all__ = ["PASSES", "Options", "ParameterChoice", "compile_graph", "options", "pack", "parameter_choices", "recomputed"]
+__all__ = [
+    "PASSES", "Options", "ParameterChoice", "ScheduleChoice", "compile_graph", "options", "pack", "parameter_choices", "recomputed",
+    "schedule_choices",
+]  # fmt: skip

@@ -17,6 +17,7 @@ import numpy as np
 
 from oflow.compiler.assignment import Problem, Weights
 from oflow.compiler.cheapest import Answer, cheapest
+from oflow.compiler.chunks import graph_homes, order_for
 from oflow.compiler.integer_program import columns, solve
 from oflow.compiler.network import LARGEST, least
 from oflow.compiler.options import Options
@@ -72,7 +73,7 @@ def _bytes(question: Question, alike: Sequence[int], options: Options) -> list[W
     graph, layouts = question.graph, question.boxings.numbers.layouts
     phases = {v: node.phase for node in graph.nodes for v in node.outs}
     later = {v for node in graph.nodes for v in node.ins if phases.get(v, node.phase) != node.phase}
-    stages = 1 + max((node.stage or 0 for node in graph.nodes), default=0)
+    order = order_for(options.schedule, graph_homes(graph), graph.micro_batches)
     empty = [np.zeros(len(question.variable(i)[0])) for i in range(len(question.alike))]
     found: dict[Placement, list[np.ndarray]] = {}
 
@@ -84,10 +85,10 @@ def _bytes(question: Question, alike: Sequence[int], options: Options) -> list[W
     for i, source in enumerate(question.sources):
         add(i, time_type(graph, source.value), source.layouts, COPIES if source.value in graph.inputs else 1)
     for i, (node, ways) in enumerate(zip(graph.nodes, question.ways, strict=True), len(question.sources)):
-        depth = graph.micro_batches if options.schedule == "gpipe" else min(graph.micro_batches, stages - (node.stage or 0))
+        depth = order.stash(node.stage or 0) if node.rate > 1 and node.phase == "F" else 1
         for v, result in zip(node.outs, ways.results, strict=True):
             if v in later:
-                add(i, time_type(graph, v), result.made, depth if node.rate > 1 and node.phase == "F" else 1)
+                add(i, time_type(graph, v), result.made, depth)
     return [
         Weights(_by_class(rows, alike), partial(_copy_nbytes, question, where, {})) for where, rows in found.items()
     ]

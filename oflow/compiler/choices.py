@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from oflow.compiler.boxing_costs import Boxings, extremes
-from oflow.compiler.place import target_layout
 from oflow.compiler.reasons import named, refusals
+from oflow.compiler.stages import target_layout
 from oflow.errors import SbpError
 from oflow.graph import Graph, Node, time_type
 from oflow.ops import REGISTRY

@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import count
 
 from oflow.compiler.recompute_elementwise import needed
+from oflow.compiler.split_backward import halves
 from oflow.graph import Graph, Node, rate_of
 from oflow.ops import REGISTRY
 from oflow.sbp import HOST
@@ -25,7 +26,7 @@ def compute_again(graph: Graph, level: Level) -> Graph:
     copies = _Copies(graph, level)
     for node in graph.nodes:
         copies.nodes.append(replace(node, ins=copies.read(node, node.region)) if backward(node) else node)
-    nodes = needed(graph, copies.nodes)
+    nodes = halves(needed(graph, copies.nodes))
     alive = {v for n in nodes for v in n.outs} | set(graph.inputs) | {p.value for p in graph.parameters}
     return replace(graph, nodes=nodes, values={v: value for v, value in copies.values.items() if v in alive})
 

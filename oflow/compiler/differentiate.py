@@ -11,7 +11,7 @@ from dataclasses import replace
 from oflow import ops
 from oflow.compiler.mixed_precision import scale_of
 from oflow.compiler.options import Options
-from oflow.compiler.place import target_layout
+from oflow.compiler.stages import target_layout
 from oflow.errors import TraceError
 from oflow.graph import Builder, Graph, Node
 from oflow.ops.tensor import Tensor

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from oflow.boxings import GRADIENT, HOME, OUTPUT, READER, SHARDED, SLICE, TO_GLOBAL, UNPLACED
 from oflow.compiler.options import Options
-from oflow.compiler.place import target_layout
+from oflow.compiler.stages import target_layout
 from oflow.compiler.strict import slices, unplaced
 from oflow.graph import Builder, Graph, Node, rate_of, time_type
 from oflow.ops import REGISTRY

@@ -14,7 +14,7 @@ from oflow.check import act_graph, play, steady
 from oflow.compiler.options import Options
 from oflow.compiler.order import play_order
 from oflow.compiler.packing import Buffer, pack, peak, successions
-from oflow.compiler.schedule import COMPUTE
+from oflow.compiler.stage_times import COMPUTE
 from oflow.plan import ActorTemplate, Plan, PortTemplate, RegisterTemplate, aligned
 from oflow.types import TensorType
 

@@ -11,13 +11,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from oflow.compiler.chunks import forwards_first
 from oflow.compiler.options import Options
 from oflow.compiler.reasons import named, refusals
 from oflow.errors import SbpError
-from oflow.graph import Builder, Graph, Node
+from oflow.graph import Builder, Graph, Node, weights_alone
 from oflow.ops import REGISTRY
 from oflow.ops.op import Shards
-from oflow.sbp import B, Box, S, Sbp, Signature, split_range
+from oflow.sbp import B, Box, P, S, Sbp, Signature, split_range
 from oflow.types import TensorType
 
 Need = tuple[Sbp, ...]
@@ -30,7 +31,7 @@ def micro_batches(graph: Graph, options: Options) -> Graph:
     if count == 1:
         values = {v: replace(value, time=B) for v, value in graph.values.items()}
         return replace(graph, values=values, micro_batches=1)
-    axis = _TimeAxis(graph, times, count, barriers=options.schedule == "gpipe")
+    axis = _TimeAxis(graph, times, count, barriers=forwards_first(options.schedule))
     for node in graph.nodes:
         axis.visit(node)
     return axis.finish()
@@ -47,6 +48,7 @@ class _TimeAxis:
         self.twins: dict[tuple[int, Sbp], int] = {}
         self.joined: set[int] = set()
         """Whole values that depend on all micro-batches of the step: rate-M readers of them wait for a barrier."""
+        self.weights = weights_alone(graph)
         self.constants = {p.value for p in graph.parameters if p.update is None}
         self.builder = Builder.without_nodes(graph)
         self.producers = graph.producers()
@@ -78,11 +80,22 @@ class _TimeAxis:
             return Signature(have, have)
         if node.phase == "update":  # once a step, after all micro-batches, even where they have slices of a parameter each
             return Signature((B,) * len(node.ins), (B,) * len(node.outs))
+        if self._joins_stages(node, have):
+            return Signature((B,) * len(node.ins), (B,) * len(node.outs))
         types = tuple(self.graph.values[v].type for v in node.ins)
         key = (node.op, node.attrs, types, have)
         if key not in self.chosen:
             self.chosen[key] = self._best(node, types, have)
         return self.chosen[key]
+
+    def _joins_stages(self, node: Node, have: Need) -> bool:
+        """Whether it takes gradients of weights from other stages (of a weight that several of them read): those are sums over
+        micro-batches, and cross once a step."""
+        gradient = node.phase == "B" and all(self.graph.values[v].gradient_of in self.weights for v in node.outs)
+        makers = [self.producers.get(v) for v in node.ins]
+        return gradient and any(
+            time == P and maker is not None and maker.stage != node.stage for time, maker in zip(have, makers, strict=True)
+        )
 
     def _best(self, node: Node, types: tuple[TensorType, ...], have: Need) -> Signature:
         op = REGISTRY[node.op]

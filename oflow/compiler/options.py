@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from oflow.compiler.schedules import NAMES
 from oflow.compiler.sharding import NONE, Zero, zero_options
 from oflow.errors import PlanError, user_line
 from oflow.frontend.precision import Precision, usual_precision
@@ -13,11 +14,12 @@ from oflow.sbp import Planner
 from oflow.schedule import Schedule
 
 AUTO = "auto"
+"""What is left to the compiler."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """optimizer: data with an `update` rule (frontend.optim) or None; schedule: a name or a Schedule.
+    """optimizer: data with an `update` rule (frontend.optim) or None; schedule: a name or a Schedule, None for the plainest.
 
     layout: "auto" also chooses the homes of inputs and parameters that have no annotation. saved_nbytes: how many bytes a device
     a layout has to save, beside the cheapest one; hidden: the share of the gradients' boxings that automatic layouts take to run beside
@@ -33,7 +35,7 @@ class Options:
     """Routes over the machine's links, kept for all passes."""
     optimizer: Any = None
     micro_batches: int = 1
-    schedule: str | Schedule = "1f1b"
+    schedule: str | Schedule | None = None
     layout: str | None = None
     saved_nbytes: int = 0
     hidden: float = 0.0
@@ -51,12 +53,16 @@ WORDS = {"layout": (("auto",), "keep to the annotations"), "recompute": (("auto"
 
 def options(machine: Machine | str | None = None, memory: int | None = None, **facts: Any) -> Options:
     """machine: a Machine, or the name of a preset ("reference" where None is given). memory: bytes of each device, if not the
-    machine's. Raises PlanError for a preset there is not, and for a word that there is not.
+    machine's. Raises PlanError for a preset, a word or a schedule that there is not.
     """
     for name, (known, otherwise) in WORDS.items():
         if facts.get(name) not in (None, *known):
             remedy = f"leave it out to {otherwise}, or say {' or '.join(f'{name}={word!r}' for word in known)}"
             raise PlanError(f"{name}={facts[name]!r} is not known; {remedy}", line=user_line())
+    schedule = facts.get("schedule")
+    if isinstance(schedule, str) and schedule not in (*NAMES, AUTO):
+        there_are = ", ".join((*NAMES, AUTO))
+        raise PlanError(f"there is no schedule {schedule!r}; there are {there_are}, or give an of.Schedule", line=user_line())
     limit = facts.get("bucket_nbytes")
     if not (limit in (None, AUTO) or (isinstance(limit, int) and not isinstance(limit, bool) and limit > 0)):
         raise PlanError(f"bucket_nbytes={limit!r} is not known; write a number of bytes, 'auto', or None for no buckets", line=user_line())

@@ -1,7 +1,7 @@
 """place: every node gets a placement, every parameter a home layout.
 
-Inside ``of.stage(i)`` all nodes run on the stage's devices: those of the parameters whose home the stage is (first use) and of
-the layouts asked for there. Outside stages a node runs where its operands are, one without operands where its first reader does.
+Inside ``of.stage(i)`` all nodes run on the stage's devices (`stages`). Outside stages a node runs where its operands are, one
+without operands where its first reader does.
 A parameter without annotation is broadcast over the devices of its first reader; kept scalars (counters, seeds) go to any others
 by a boxing.
 """
@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from oflow.compiler.options import Options
 from oflow.compiler.reasons import named
-from oflow.errors import PlacementError, PlanError
+from oflow.compiler.stages import stage_placements, target_layout
+from oflow.errors import PlacementError
 from oflow.graph import Graph, Node, Value
-from oflow.ops import REGISTRY
 from oflow.sbp import B, Layout, Placement
 from oflow.types import freeze
 
@@ -23,14 +23,16 @@ def place(graph: Graph, options: Options) -> Graph:
     graph = _named_alike(graph)
     values = dict(graph.values)
     state = {p.value for p in graph.parameters}
-    stages = _stage_placements(graph, values, state)
+    stages = stage_placements(graph, options.schedule)
     default = next((found.placement for v in graph.inputs if (found := values[v].layout)), None)
     where: dict[int, Placement] = {v: found.placement for v in graph.inputs if (found := values[v].layout)}
     nodes: list[Node] = []
     constants: dict[int, frozenset[int]] = {}
     """Values made from nothing, outside stages, that nobody has read yet who has a place: the nodes that make each, by number."""
+    made_in: dict[int, int] = {}
     for node in graph.nodes:
         placement = _placement(graph, node, values, where, state, stages) or default
+        node = replace(node, stage=_stage(node, placement, stages, made_in))
         if placement is None:
             raise PlacementError(f"{node.op} has no operand with a placement; give one input a placement", line=node.line)
         for v in node.ins:
@@ -46,6 +48,8 @@ def place(graph: Graph, options: Options) -> Graph:
                     nodes[i] = replace(nodes[i], placement=placement)
                     where.update(dict.fromkeys(made, placement))
             where.update(dict.fromkeys(node.outs, placement))
+        if node.stage is not None:
+            made_in.update(dict.fromkeys(node.outs, node.stage))
         nodes.append(replace(node, placement=placement))
     rest = default or next(iter(where.values()), None)
     for v in state:  # what no node reads, but perhaps the caller
@@ -73,12 +77,6 @@ def _named_alike(graph: Graph) -> Graph:
         for node in graph.nodes
     ]
     return replace(graph, nodes=tuple(nodes), values=values)
-
-
-def target_layout(node: Node) -> Layout | None:
-    """The layout a boxing node asks for (None for every other operator)."""
-    to = node.attributes.get("to")
-    return Layout.parse(to) if REGISTRY[node.op].lowering == "pull" and to else None
 
 
 def _placement(
@@ -113,51 +111,7 @@ def _mixed(graph: Graph, node: Node, where: dict[int, Placement]) -> PlacementEr
     )
 
 
-def _stage_placements(graph: Graph, values: dict[int, Value], state: set[int]) -> dict[int, Placement]:
-    """The devices of each stage. Raises PlanError where two things in a stage disagree, PlacementError where nothing says."""
-    found: dict[int, tuple[Placement, str]] = {}
-    homes: set[int] = set()
-    for node in graph.nodes:
-        asked = [(found_layout.placement, values[v].name) for v in node.ins
-                 if v in state and v not in homes and (found_layout := values[v].layout)]  # fmt: skip
-        homes.update(v for v in node.ins if v in state)
-        target = target_layout(node)
-        asked += [(target.placement, "to_global")] if target else []
-        for placement, who in asked if node.stage is not None else ():
-            before = found.setdefault(node.stage or 0, (placement, who))
-            if before[0] != placement:
-                raise PlanError(
-                    f"stage {node.stage} is on {before[0]} by {before[1]}, but {who} is on {placement}; "
-                    "a stage has one placement: annotate both alike",
-                    line=node.line,
-                )
-    used = sorted({n.stage for n in graph.nodes if n.stage is not None})
-    if found and len(found) < len(used):
-        missing = next(s for s in used if s not in found)
-        others = ", ".join(f"stage {s} is on {p} by {who}" for s, (p, who) in sorted(found.items()))
-        raise PlacementError(
-            f"stage {missing} has no placement ({others}); annotate a parameter in it or use t.to_global in it",
-            line=_line_of(graph, missing),
-        )
-    if used and not found:
-        return _even_stages(graph, values, used)
-    return {s: p for s, (p, _) in found.items()}
-
-
-def _line_of(graph: Graph, stage: int) -> str:
-    return next((node.line for node in graph.nodes if node.stage == stage), "")
-
-
-def _even_stages(graph: Graph, values: dict[int, Value], used: list[int]) -> dict[int, Placement]:
-    """Nothing is annotated: the first input's devices are dealt out evenly, in order."""
-    whole = values[graph.inputs[0]].layout
-    if whole is None or whole.placement.size % len(used):
-        size = whole.placement.size if whole else 0
-        raise PlacementError(
-            f"the first input's {size} devices cannot be dealt out evenly to {len(used)} stages; annotate the parameters of each stage, "
-            f"or give the input a placement of {len(used)}, {2 * len(used)}, ... devices",
-            line=_line_of(graph, used[0]),
-        )
-    each = whole.placement.size // len(used)
-    ranks = whole.placement.ranks
-    return {s: Placement(whole.placement.kind, ranks[i * each : (i + 1) * each], (each,)) for i, s in enumerate(used)}
+def _stage(node: Node, placement: Placement | None, stages: dict[int, Placement], made_in: dict[int, int]) -> int | None:
+    """A node outside stages belongs to the last one that it reads from, where that is on the same devices."""
+    last = max((made_in[v] for v in node.ins if v in made_in), default=None)
+    return last if node.stage is None and last is not None and stages[last] == placement else node.stage

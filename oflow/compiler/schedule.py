@@ -1,74 +1,58 @@
 """schedule: slots for every register, and the order of actions on every compute stream. Both are plain data in the plan.
 
-Slots: a register that a stage's forward makes and its backward reads (the stash: the received activation, saved values, the
-loss's turnaround) gets as many as the schedule keeps micro-batches in flight on that stage; what crosses streams is double
-buffered; the rest has one slot. Order: a stage's actions as the schedule lists them, its once-a-step work before or after.
+Slots: what the order needs, see `slots`. Order: a stage's actions as the schedule lists them, its once-a-step work before or after.
+A rank with several stages has one row for all of them; a stage that has no work in a phase passes its actions by.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from oflow.compiler.chain import joins_before
+from oflow.compiler.chunks import order_for, stage_homes
 from oflow.compiler.options import Options
-from oflow.compiler.schedules import named_schedule
-from oflow.plan import ActorTemplate, Plan, PortTemplate
-from oflow.schedule import Action, Schedule
-
-COMPUTE = "compute"
+from oflow.compiler.slots import slot_counts
+from oflow.compiler.stage_times import COMPUTE, each_micro_batch, stage_times
+from oflow.plan import ActorTemplate, Plan
+from oflow.schedule import Action, Schedule, replay
 
 
 def schedule(plan: Plan, options: Options) -> Plan:
-    acting = [a for a in plan.actor_templates if a.calls and a.stream == COMPUTE]
-    stages = 1 + max((a.stage for a in acting), default=0)
-    rows = named_schedule(options.schedule, stages, stages, plan.micro_batches)
-    uses = _uses(plan)
-    depth = {id(a): d for a, d in zip(plan.actor_templates, joins_before(plan), strict=True)}
-    registers = tuple(
-        replace(template, slots=_slots(plan, rows, uses.get(row, []), template.initial, depth))
-        for row, template in enumerate(plan.register_templates)
-    )
+    homes = plan_homes(plan)
+    times = stage_times(plan, options.machine, len(homes))
+    found = order_for(options.schedule, homes, plan.micro_batches, times)
+    halves = in_halves(found)
+    rows = halves if found.splits_backward else found  # where it parts some backwards, the graph parts all
+    slots = slot_counts(plan, replay(halves, times))
+    registers = tuple(replace(register, slots=count) for register, count in zip(plan.register_templates, slots, strict=True))
     actors = tuple(replace(a, priority=_priority(a)) for a in plan.actor_templates)
     made = replace(plan, register_templates=registers, actor_templates=actors, schedule=rows.name)
     return replace(made, order=_orders(made, rows))
 
 
-@dataclass(frozen=True, slots=True)
-class _Use:
-    actor: ActorTemplate
-    port: PortTemplate
-
-
-def _uses(plan: Plan) -> dict[int, list[_Use]]:
-    found: dict[int, list[_Use]] = {}
+def plan_homes(plan: Plan) -> tuple[int, ...]:
+    """The homes of the plan's stages. A stage is where most of its actors are."""
+    groups: dict[int, Counter[int]] = {}
     for actor in plan.actor_templates:
-        for port in actor.ports:
-            found.setdefault(port.register, []).append(_Use(actor, port))
-    return found
+        if actor.calls and actor.stream == COMPUTE and actor.phase != "update":
+            groups.setdefault(actor.stage, Counter())[actor.group] += 1
+    return stage_homes({stage: plan.rank_table[found.most_common(1)[0][0]] for stage, found in groups.items()})
 
 
-def _slots(plan: Plan, rows: Schedule, uses: list[_Use], initial: int, depth: dict[int, int]) -> int:
-    makers = [u.actor for u in uses if u.port.direction == "out"]
-    readers = [u.actor for u in uses if u.port.direction == "in"]
-    if initial or not makers or not readers:
-        return max(initial, 1)
-    maker = makers[0]
-    per_micro_batch = any(u.port.direction == "out" and maker.acts // max(u.port.every, 1) > 1 for u in uses)
-    if per_micro_batch and any(depth[id(r)] > depth[id(maker)] for r in readers if r.acts == maker.acts):
-        return plan.micro_batches
-    crossing = any((r.group, r.stream) != (maker.group, maker.stream) for r in readers)
-    late = [r.stage for r in readers if r.phase != "F"]
-    if per_micro_batch and maker.phase == "F" and late:
-        # a copy runs ahead of the forward that waits for it, so it needs one slot more to prefetch into
-        ahead = 1 if maker.stream.startswith("copy") else 0
-        return min(max(rows.stash(stage) for stage in {maker.stage, *late}), plan.micro_batches) + ahead
-    return 2 if crossing and (per_micro_batch or maker.phase == "F") else 1
+def in_halves(rows: Schedule) -> Schedule:
+    """The schedule with I and then W for every full backward."""
+    halves = {"F": "F", "B": "IW", "I": "I", "W": "W"}
+    return Schedule(rows.name, tuple(tuple(Action(a.stage, p, a.micro_batch) for a in row for p in halves[a.phase]) for row in rows.rows))
+
+
+PRIORITIES = {"W": 0, "F": 1, "B": 2, "I": 2, "update": 3}
 
 
 def _priority(actor: ActorTemplate) -> int:
-    """Where no order is given: the most downstream first, backward before forward."""
-    return {"F": 0, "update": 2}.get(actor.phase, 1) * 1000 + actor.stage
+    """Where no order is given: backward before forward, what only leads to weight gradients last, the most downstream first."""
+    return PRIORITIES[actor.phase] * 1000 + actor.stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +69,7 @@ def _joins(plan: Plan) -> _Joins:
     before = joins_before(plan)
     found: dict[str, set[int]] = {}
     for actor, depth in zip(plan.actor_templates, before, strict=True):
-        if actor.stream == COMPUTE and actor.phase != "update" and actor.acts >= plan.micro_batches:
+        if actor.stream == COMPUTE and each_micro_batch(plan, actor):
             found.setdefault(actor.phase, set()).add(depth)
     return _Joins(before, {phase: tuple(sorted(some)) for phase, some in found.items()})
 
@@ -121,8 +105,11 @@ def _stream_order(plan: Plan, row: tuple[Action, ...], numbers: tuple[int, ...],
     """
     actor, depths = plan.actor_templates, joins.before
     updates = [n for n in numbers if actor[n].phase == "update"]
-    once = [n for n in numbers if actor[n].phase != "update" and actor[n].acts < plan.micro_batches]
-    each = [n for n in numbers if actor[n].phase != "update" and actor[n].acts >= plan.micro_batches]
+    once = [n for n in numbers if actor[n].phase != "update" and not each_micro_batch(plan, actor[n])]
+    each: dict[tuple[int, str, int], list[int]] = {}
+    for n in numbers:
+        if each_micro_batch(plan, actor[n]):
+            each.setdefault((actor[n].stage, actor[n].phase, depths[n]), []).append(n)
     waiting = sorted(once, key=lambda n: (depths[n], actor[n].phase != "F", n))
     order: list[int] = []
 
@@ -133,13 +120,8 @@ def _stream_order(plan: Plan, row: tuple[Action, ...], numbers: tuple[int, ...],
 
     for phase, run in itertools.groupby(row, key=lambda action: action.phase):
         actions = list(run)
-        stages = {action.stage for action in actions}
-        mine: dict[tuple[int, int], list[int]] = {}
-        for n in each:
-            if actor[n].phase == phase and actor[n].stage in stages:
-                mine.setdefault((depths[n], actor[n].stage), []).append(n)
         for depth in joins.of_phase.get(phase, ()):
             emit_once(depth, phase)
             for action in actions:
-                order += mine.get((depth, action.stage), ())
+                order += each.get((action.stage, phase, depth), ())
     return tuple([*order, *waiting, *updates])

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from oflow.compiler.copies import backward, can_be_copied
 from oflow.compiler.expand import expand
 from oflow.compiler.options import Options
-from oflow.compiler.schedule import COMPUTE, schedule
+from oflow.compiler.schedule import schedule
+from oflow.compiler.stage_times import COMPUTE
 from oflow.compiler.views import views
 from oflow.graph import Graph, Node, rate_of
 from oflow.ops import REGISTRY

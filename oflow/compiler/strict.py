@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 from oflow.boxings import READER, Boxing, boxings, folded
 from oflow.compiler.options import Options
-from oflow.compiler.place import target_layout
 from oflow.compiler.reasons import named
+from oflow.compiler.stages import target_layout
 from oflow.errors import SbpError
 from oflow.graph import Graph
 from oflow.ops import REGISTRY

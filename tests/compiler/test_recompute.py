@@ -135,7 +135,7 @@ def test_boxings_inside_are_computed_again_and_those_from_the_stage_before_are_n
             with of.stage(0):
                 x = of.tanh(of.tanh(first(x)))
             with of.stage(1):
-                return of.tanh(of.tanh(second(x)))
+                return of.tanh(second(of.tanh(x)))
 
     program = trained(staged, where=of.placement("cpu", [0]), micro_batches=2)
     assert {n.stage for n in copies(program)} == {0, 1}
@@ -177,7 +177,7 @@ def test_a_pipeline_keeps_the_input_of_each_stage_only(stages: int, micro_batche
         assert again.plan.arenas[device] < plain.plan.arenas[device]
         crossing = _stash_of(again.plan, stage)
         assert len(crossing) == 1 and len(_stash_of(plain.plan, stage)) > 1
-        assert crossing[0].slots == _stash_of(plain.plan, stage)[0].slots
+        assert crossing[0].slots in {register.slots for register in _stash_of(plain.plan, stage)}
 
 
 def _stash_of(made: of.Plan, stage: int) -> list[Any]:

@@ -391,7 +391,7 @@ def test_unknown_names() -> None:
     with pytest.raises(of.PlanError, match=r"no schedule 'zigzag'; there are gpipe, 1f1b"):
         classifier("pipeline", schedule="zigzag", micro_batches=2)
     wrong = of.Schedule.from_csv("0F0,0B0\n1F0,1B0\n")
-    with pytest.raises(of.PlanError, match=r"for stages \[0, 1\] and 1 micro-batches, the program has 2 stages and 2"):
+    with pytest.raises(of.PlanError, match=r"on 2 ranks and 1 micro-batches, the program has 2 stages on 2 ranks and 2"):
         classifier("pipeline", schedule=wrong, micro_batches=2)
     with pytest.raises(of.ShapeError, match=r"described by of\.spec\(shape, dtype, placement, sbp\), got \(2, 3\)"):
         of.compile(lambda x: x, (2, 3))

@@ -73,11 +73,7 @@ def named_schedule(
 
 
 def _verify_compilable(schedule: Schedule) -> None:
-    """Raises PlanError for what one actor a stage and phase cannot run: micro-batches out of order, a backward split only here and
-    there."""
-    phases = {action.phase for row in schedule.rows for action in row}
-    if phases > {"F", "B"}:
-        raise PlanError(f"schedule {schedule.name} has both B and I, W; write every backward as B, or every one as I and W")
+    """Raises PlanError for what one actor a stage and phase cannot run: micro-batches out of order."""
     latest: dict[tuple[int, str], int] = {}
     for action in (action for row in schedule.rows for action in row):
         if action.micro_batch < latest.get((action.stage, action.phase), 0):
