@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -87,18 +88,36 @@ def read_schedule(file: Path) -> Listing:
 
 
 def times_of(options: Options) -> Times:
-    """F, B, I, W and comm in seconds. B is I + W; where it is given alone, its halves are equal."""
-    wrong = [name for name, value in options.items() if isinstance(value, bool) or not isinstance(value, int | float) or value < 0]
-    if wrong:
-        raise UsageError(f"{wrong[0]}={options[wrong[0]]} is no number of seconds")
-    given = {name: float(value) for name, value in options.items()}
+    """F, I, W and comm in seconds: one number, or stage by stage (``F=1,1.5``; comm: forward and backward). B is I + W; where it is
+    given alone, its halves are equal."""
+    given = {name: _seconds(name, value) for name, value in options.items()}
     if "B" in given:
-        whole = given["B"]
-        first = given.get("I", whole - given["W"] if "W" in given else whole / 2)
-        given = {"I": first, "W": whole - first} | given
-        if abs(given["I"] + given["W"] - whole) > 1e-9 * whole or min(given["I"], given["W"]) < 0:
-            raise UsageError(f"B={options['B']} is a whole backward, I + W; leave it out or let them add up")
-    return Times(given.get("F", 1.0), given.get("I", 1.0), given.get("W", 1.0), given.get("comm", 0.0))
+        given |= _halves(given)
+    f, i, w = (given[name] if len(given.get(name, ())) > 1 else given.get(name, (1.0,))[0] for name in "FIW")
+    comm = given.get("comm", (0.0,))
+    if len(comm) > 2:
+        raise UsageError(f"comm={options['comm']}: give one number, or one forward and one backward")
+    return Times(f, i, w, (comm[0], comm[-1]))
+
+
+def _seconds(name: str, value: Any) -> tuple[float, ...]:
+    parts = [_value(part) for part in value.split(",")] if isinstance(value, str) else [value]
+    found = tuple(float(x) for x in parts if isinstance(x, int | float) and not isinstance(x, bool) and 0 <= x < math.inf)
+    if len(found) < len(parts):
+        raise UsageError(f"{name}={value} is no number of seconds")
+    return found
+
+
+def _halves(given: dict[str, tuple[float, ...]]) -> dict[str, tuple[float, ...]]:
+    """I and W of a whole backward B."""
+    if any(len(given.get(name, ())) > 1 for name in "BIW"):
+        raise UsageError("B is one number for all stages, I + W; give I and W stage by stage instead")
+    whole = given["B"][0]
+    first = given["I"][0] if "I" in given else whole - given["W"][0] if "W" in given else whole / 2
+    second = given["W"][0] if "W" in given else whole - first
+    if abs(first + second - whole) > 1e-9 * whole or min(first, second) < 0:
+        raise UsageError(f"B={whole:g} is a whole backward, I + W; leave it out or let them add up")
+    return {"I": (first,), "W": (second,)}
 
 
 def _schedule(file: Path, options: Options) -> Given:

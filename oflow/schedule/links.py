@@ -37,15 +37,16 @@ def operations(listing: Listing) -> list[list[Op]]:
     """What each rank does in order. Raises PlanError for a SEND or RECV that is wrong, or that lacks its other end."""
     schedule = listing.schedule
     reads = {action: _message(listing, action) for row in schedule.rows for action in row}
-    made = [list[Op]() for _ in listing.cells]
+    made, explicit = [list[Op]() for _ in listing.cells], listing.has_messages
     for rank, row in enumerate(listing.cells):
         for cell in row:
             if cell.is_action:
-                made[rank] += _acting(listing, cell, rank, reads)
+                key = reads[Action(cell.stage, cell.kind, cell.micro_batch)]
+                made[rank] += [Op("act", cell.where, reads=key)] if explicit else _acting(listing, cell, rank, key)
             elif cell.kind.startswith(("SEND", "RECV")):
                 made[rank].append(_messaging(listing, cell, rank))
-    if listing.has_messages:
-        _verify_ends(made, [key for key in reads.values() if key])
+    if explicit:
+        _verify_ends(made)
     return made
 
 
@@ -59,13 +60,10 @@ def _message(listing: Listing, action: Action) -> Key | None:
     return None
 
 
-def _acting(listing: Listing, cell: Cell, rank: int, reads: dict[Action, Key | None]) -> list[Op]:
-    """An action; where messages are understood, with the taking and the sending of them."""
+def _acting(listing: Listing, cell: Cell, rank: int, key: Key | None) -> list[Op]:
+    """An action that reads `key`, with the taking and the sending of messages that are understood."""
     schedule, homes = listing.schedule, listing.schedule.homes
-    key = reads[Action(cell.stage, cell.kind, cell.micro_batch)]
     act = Op("act", cell.where, reads=key)
-    if listing.has_messages:
-        return [act]
     found = [Op("receive", cell.where, key, (homes[key[1]], rank))] if key else []
     target = schedule.places[cell.stage] + (1 if cell.kind == "F" else -1)
     if cell.kind != "W" and 0 <= target < len(schedule.stages) and (home := homes[schedule.stages[target]]) != rank:
@@ -91,18 +89,18 @@ def _messaging(listing: Listing, cell: Cell, rank: int) -> Op:
     return Op("send" if sends else "receive", cell.where, key, (rank, homes[other]) if sends else (homes[other], rank))
 
 
-def _verify_ends(rows: list[list[Op]], wanted: list[Key]) -> None:
+def _verify_ends(rows: list[list[Op]]) -> None:
     """Each message that is read is sent once, after it was made, and received once, before it is read."""
     for kind, word in (("send", "SEND"), ("receive", "RECV")):
         count = Counter(op.key for row in rows for op in row if op.kind == kind)
         for op in (op for row in rows for op in row if op.kind == kind):
             if count[op.key] > 1:
                 raise PlanError(f"{op.where} stands {count[op.key]} times")
-        for key in wanted:
-            if not count[key]:
-                phase, stage, m = key
-                other = stage if kind == "send" else stage + (1 if phase == "F" else -1)
-                raise PlanError(f"{other}{word}_{phase}{m} is missing: stage {stage + (1 if phase == 'F' else -1)} reads that message")
+        for op in (op for row in rows for op in row if op.reads):
+            if op.reads and not count[op.reads]:
+                phase, stage, m = op.reads
+                end = stage if kind == "send" else stage + (1 if phase == "F" else -1)
+                raise PlanError(f"{op.where} needs {end}{word}_{phase}{m}, which is missing")
     for row in rows:
         have = set[Key]()
         for op in row:
@@ -269,8 +267,13 @@ def check_links(listing: Listing, buffers: int | None = None) -> Links:
 
 
 def _least(rows: list[list[Op]], ordered: bool) -> int:
-    """More buffers never hurt, so bisection finds the fewest that do."""
-    low, high = 0, max(Counter(op.link for row in rows for op in row if op.kind == "send").values(), default=0)
+    """The fewest buffers that do. More never hurt, so those tried are doubled and then halved; without a limit all must be live."""
+    low, high = 0, 1
+    if Delivery(rows, 0, ordered).is_live:
+        return 0
+    while not Delivery(rows, high, ordered).is_live:
+        low, high = high + 1, 2 * high
+    low = max(low, 1)
     while low < high:
         middle = (low + high) // 2
         if Delivery(rows, middle, ordered).is_live:

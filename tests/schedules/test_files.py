@@ -108,8 +108,8 @@ MESSAGES = rows("0F0,0SEND_F0,0F1,0SEND_F1,0RECV_B0,0B0,0RECV_B1,0B1", "1RECV_F0
     [
         ("0F0,0SEND_F0", "0SEND_F0,0F0", r"cell 1 \(0SEND_F0\) stands before the action that makes the message"),
         ("1RECV_F1,1F1", "1F1,1RECV_F1", r"line 2, cell 5 \(1F1\) stands before the RECV of what it reads"),
-        (",0SEND_F1", "", "0SEND_F1 is missing: stage 1 reads that message"),
-        ("1RECV_F1,", "", "1RECV_F1 is missing"),
+        (",0SEND_F1", "", r"line 2, cell 6 \(1F1\) needs 0SEND_F1, which is missing"),
+        ("1RECV_F1,", "", "needs 1RECV_F1, which is missing"),
         ("0SEND_F1", "0SEND_F1,0SEND_F1", r"\(0SEND_F1\) stands 2 times"),
         ("1SEND_B0", "1SEND_F0", r"\(1SEND_F0\) has no other end, stage 1 is the last"),
         ("1RECV_F0", "0RECV_B0", r"\(0RECV_B0\) is about stage 0, which is not on rank 1"),
@@ -195,6 +195,10 @@ def test_check_of_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert "112 messages (as listed)" in out and "peak 5.5 stages of activations" in out
     assert main(["check", file, "B=2", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
+    stages = ",".join(str(1 + stage / 8) for stage in range(8))
+    assert main(["check", file, f"F={stages}", "comm=0.1,0.2", "--json"]) == 0
+    times = Times(tuple(1 + stage / 8 for stage in range(8)), communication=(0.1, 0.2))
+    assert json.loads(capsys.readouterr().out)["seconds"] == replay(from_csv(Path(file).read_text()), times).seconds
     assert (facts["seconds"], facts["peak_stages"], facts["homes"]) == (57, 5.5, [0, 1, 2, 3, 0, 1, 2, 3])
 
 
@@ -215,6 +219,8 @@ def test_check_of_a_faulty_file(tmp_path: Path, capsys: pytest.CaptureFixture[st
     for wrong in ("buffers=-1", "B=-2", "comm=much", "K=1"):
         assert main(["check", str(blocked), wrong]) == 2
     blocked.write_text(rows("0F0,0B0"))
+    assert main(["check", str(blocked), "F=1,2"]) == 0
+    assert main(["check", str(blocked), "F=1,2", "B=1,2"]) == 2
     assert main(["check", str(blocked), "B=3", "I=1", "W=1"]) == 2
     assert "a whole backward, I + W" in capsys.readouterr().err
 
