@@ -259,7 +259,10 @@ def check_links(listing: Listing, buffers: int | None = None) -> Links:
     if not played.is_live:
         cycle = played.cycle()
         with_buffers = "" if buffers is None else f" with {buffers} buffer{'s' * (buffers != 1)} a link"
-        least = "" if buffers is None or not Delivery(rows, None, ordered).is_live else f"\n  {_least(rows, ordered)} a link are enough"
+        least = ""
+        if buffers is not None and Delivery(rows, None, ordered).is_live:
+            enough = _least(rows, ordered)
+            least = f"\n  {enough} buffer{'s' * (enough != 1)} a link would do"
         told = "\n  ".join(cycle)
         raise DeadlockError(f"schedule {listing.schedule.name} blocks{with_buffers}:\n  {told}{least}", cycle=cycle)
     together = not ordered or Delivery(rows, None, ordered, together=True).is_live

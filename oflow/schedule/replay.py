@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from oflow.errors import DeadlockError
 from oflow.schedule.order import Action, Schedule
@@ -145,15 +145,10 @@ class Graph:
     def __init__(self, schedule: Schedule, times: Times) -> None:
         self.actions = [action for row in schedule.rows for action in row]
         number = {action: n for n, action in enumerate(self.actions)}
-        self.rows: list[list[int]] = []
-        for row in schedule.rows:
-            first = self.rows[-1][-1] + 1 if self.rows and self.rows[-1] else sum(map(len, self.rows))
-            self.rows.append(list(range(first, first + len(row))))
+        ends = list(accumulate(map(len, schedule.rows)))
+        self.rows = [list(range(end - len(row), end)) for end, row in zip(ends, schedule.rows, strict=True)]
         homes = schedule.homes
-        known: dict[tuple[int, str], float] = {}
-        for action in self.actions:
-            known.setdefault((action.stage, action.phase), 0.0)
-        known = {(stage, phase): times.of(phase, stage) for stage, phase in known}
+        known = {(stage, phase): times.of(phase, stage) for stage, phase in {(a.stage, a.phase) for a in self.actions}}
         self.seconds = [known[a.stage, a.phase] for a in self.actions]
         self.source: list[int] = []
         self.lag: list[float] = []
@@ -209,23 +204,21 @@ class Graph:
 
 def blocked(schedule: Schedule, done: Sequence[bool], graph: Graph) -> DeadlockError:
     """The error for an order in which the actions that are not `done` wait for each other: the first cycle of them."""
-    before = {n: m for row in graph.rows for m, n in pairwise(row)}
+    heads = {rank: left[0] for rank, row in enumerate(graph.rows) if (left := [n for n in row if not done[n]])}
 
     def reason(n: int) -> tuple[int, str]:
-        source, previous = graph.source[n], before.get(n, -1)
-        if previous >= 0 and not done[previous]:
-            return previous, f"{graph.actions[n]} comes after {graph.actions[previous]} on rank {schedule.homes[graph.actions[n].stage]}"
-        return source, f"{graph.actions[n]} waits for {graph.actions[source]}"
+        rank = schedule.homes[graph.actions[n].stage]
+        if n != heads[rank]:
+            return heads[rank], f"{graph.actions[n]} comes after {graph.actions[heads[rank]]} on rank {rank}"
+        return graph.source[n], f"{graph.actions[n]} waits for {graph.actions[graph.source[n]]}"
 
+    first = min(heads)
     path: list[int] = []
-    n = next(n for n, ran in enumerate(done) if not ran)
+    n = heads[first]
     while n not in path:
         path.append(n)
         n = reason(n)[0]
-    cycle = path[path.index(n) :]
-    heads = {schedule.homes[graph.actions[n].stage]: n for row in graph.rows for n in reversed(row) if not done[n]}
-    first = min(heads)
-    told = tuple(reason(n)[1] for n in cycle)
+    told = tuple(reason(n)[1] for n in path[path.index(n) :])
     return DeadlockError(
         f"schedule {schedule.name} blocks: rank {first} never gets past {graph.actions[heads[first]]}:\n  " + "\n  ".join(told), cycle=told
     )

@@ -135,10 +135,10 @@ def test_too_few_buffers_block_and_the_least_number_is_told() -> None:
     with pytest.raises(DeadlockError, match="blocks with 0 buffers a link") as found:
         check_links(read_csv(late), buffers=0)
     assert found.value.cycle == (
-        "rank 0 at line 1, cell 3 (0F2) waits for rank 1 to receive: the link has no buffer",
+        "rank 0 at line 1, cell 2 (0F1) waits for rank 1 to receive: the link has no buffer",
         "rank 1 at line 2, cell 2 (1B0) waits for rank 0 to receive: the link has no buffer",
-    ) or len(found.value.cycle) == 2
-    assert "1 a link are enough" in str(found.value)
+    )
+    assert str(found.value).endswith("1 buffer a link would do")
 
 
 def test_an_order_that_no_buffers_help_names_the_cycle() -> None:

@@ -3,7 +3,7 @@ third of 1F1B's stashes, P/2 + 1 and about (P+4)/3 whole stages on every rank.
 
 One micro-batch's actions stand at fixed offsets on each rank, a building block that repeats every 6 units without colliding with
 itself; how long a stash lives between the offsets is the memory. W goes into the first free units. What starts and ends late
-because the block is rigid is then moved up within the same memory (`shape`), which the paper calls squeezing.
+because the block is rigid is then moved up within the same memory (the paper calls it squeezing), and shaped like any schedule.
 """
 
 from __future__ import annotations
