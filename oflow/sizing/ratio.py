@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from oflow.sizing.flow import Flow
+from oflow.sizing.times import Times
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,46 +28,26 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """A cycle of distance 0: its buffers. Nobody on it could ever act."""
+    """The buffers of a cycle of distance 0 or less: nobody on it could ever act."""
 
     buffers: tuple[int, ...]
 
 
 class _Arcs:
-    """The arcs of a flow with these slots, and an order in which those of distance 0 go forward."""
+    """The arcs of a flow with these slots; `order`: a schedule's, so that arcs of distance 0 go forward."""
 
-    def __init__(self, flow: Flow, slots: Sequence[int]) -> None:
-        self.weights, nodes = flow.weights, len(flow.weights)
+    def __init__(self, flow: Flow, slots: Sequence[int], order: Sequence[int]) -> None:
+        self.weights, self.order = flow.weights, order
         self.all = [(source, target, distance, -1) for source, target, distance in flow.arcs]
         for number, (buffer, count) in enumerate(zip(flow.buffers, slots, strict=True)):
             if count:
                 self.all += [(source, target, distance, number) for source, target, distance in buffer.arcs(count)]
-        self.out: list[list[int]] = [[] for _ in range(nodes)]
-        missing = [0] * nodes
-        for arc, (source, target, distance, _) in enumerate(self.all):
+        self.out: list[list[int]] = [[] for _ in order]
+        for arc, (source, *_) in enumerate(self.all):
             self.out[source].append(arc)
-            missing[target] += distance <= 0
-        self.order = [node for node in range(nodes) if not missing[node]]
-        for node in self.order:
-            for arc in self.out[node]:
-                if self.all[arc][2] <= 0:
-                    missing[self.all[arc][1]] -= 1
-                    if not missing[self.all[arc][1]]:
-                        self.order.append(self.all[arc][1])
 
     def ratio(self, cycle: Sequence[int]) -> Fraction:
         return Fraction(sum(self.weights[self.all[a][0]] for a in cycle), sum(self.all[a][2] for a in cycle))
-
-    def stuck(self) -> Stuck:
-        """A cycle among the nodes that have no place in the order."""
-        left = set(range(len(self.weights))).difference(self.order)
-        into = {target: (source, buffer) for source, target, distance, buffer in self.all if distance <= 0 and {source, target} <= left}
-        node, seen = min(left), dict[int, int]()
-        while node not in seen:
-            seen[node] = len(seen)
-            node = into[node][0]
-        path = list(seen)[seen[node] :]
-        return Stuck(tuple(dict.fromkeys(into[n][1] for n in path if into[n][1] >= 0)))
 
     def raise_all(self, period: Fraction, starts: list[int], parents: list[int]) -> bool:
         """One pass of longest paths, in units of 1 / denominator; True where a node moved."""
@@ -95,11 +76,26 @@ class _Arcs:
         return found
 
 
+def alive(flow: Flow, slots: Sequence[int]) -> Times | Stuck:
+    """A schedule of some long period: with these slots (0: as many as one likes) nobody waits for ever."""
+    times = Times(flow, long_period(flow))
+    for buffer, count in enumerate(slots):
+        if count and (cycle := times.hold(buffer, count)):
+            return Stuck(cycle)
+    return times
+
+
+def long_period(flow: Flow) -> Fraction:
+    """A period in which all acts run one after the other: every plan that lives keeps it."""
+    return Fraction(sum(flow.weights) + 1)
+
+
 def ratio(flow: Flow, slots: Sequence[int], guess: Fraction = Fraction(0), near: Sequence[Fraction] = ()) -> Ratio | Stuck:
     """The period with these slots (0: as many as one likes). guess: a lower bound; near: start times to begin with."""
-    arcs = _Arcs(flow, slots)
-    if len(arcs.order) < len(flow.weights):
-        return arcs.stuck()
+    schedule = alive(flow, slots)
+    if isinstance(schedule, Stuck):
+        return schedule
+    arcs = _Arcs(flow, slots, sorted(range(len(flow.weights)), key=schedule.starts.__getitem__))
     period, cycle = guess, list[int]()
     unit = period.denominator
     starts = [int(s * unit) for s in near] or [0] * len(flow.weights)
