@@ -9,59 +9,48 @@ from __future__ import annotations
 
 import numpy as np
 
-from oflow.check.acts import ActGraph
-
-_KINDS = {"data": 0, "slot": 1, "stream": 2, "meet": 3}
+from oflow.check.acts import MEET, SLOT, ActGraph
 
 
-def representatives(graph: ActGraph, weights: list[int]) -> list[int]:
-    """For each node the one that stands for its class: of the lowest actor row in it."""
+def representatives(graph: ActGraph, weights: list[int]) -> np.ndarray:
+    """(N) for each node the one that stands for its class: of the lowest actor row in it."""
     owners, acts, first = _owners(graph)
-    colours = _ids([(graph.plan.actors[row].template, weights[first[row]]) for row in range(len(graph.plan.actors))])
-    colours += [-1] * (len(first) - len(colours))  # meetings, told apart by who comes
-    sources, targets = np.asarray(graph.sources, np.int64), np.asarray(graph.targets, np.int64)
-    owner, act = np.asarray(owners, np.int64), np.asarray(acts, np.int64)
-    rows = graph.plan.register_template_of
-    fixed = np.stack([
-        act[targets], act[sources], np.asarray(graph.distances, np.int64),
-        np.asarray([_KINDS[reason.kind] for reason in graph.reasons], np.int64),
-        np.asarray([rows(reason.row) if reason.row >= 0 else -1 for reason in graph.reasons], np.int64),
-    ], axis=1) if len(sources) else np.zeros((0, 5), np.int64)  # fmt: skip
-    labels = np.unique(fixed, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    actors = len(graph.tables.acts)
+    alone = [*zip(graph.tables.template.tolist(), [weights[n] for n in first[:actors].tolist()], strict=True)]
+    colours = _ids([*alone, *[(-1, 0)] * (len(first) - actors)])  # meetings are told apart by who comes
+    rows = np.where(graph.kinds <= SLOT, np.searchsorted(graph.plan.register_bases, graph.refs, "right"), 0)
+    labels = np.unique(
+        np.stack([acts[graph.targets], acts[graph.sources], graph.distances, graph.kinds, rows], axis=1), axis=0, return_inverse=True
+    )[1].reshape(-1)
     while True:
-        refined = _ids(_signatures(np.asarray(colours, np.int64), owner[sources], owner[targets], labels))
-        if max(refined, default=0) == max(_ids(list(colours)), default=0):
+        refined = _ids(_signatures(colours, owners[graph.sources], owners[graph.targets], labels))
+        if refined.max(initial=0) == colours.max(initial=0):
             break
         colours = refined
-    lowest: dict[int, int] = {}
-    for number, colour in enumerate(colours):
-        lowest.setdefault(colour, number)
-    return [first[lowest[colours[number]]] + place for number, place in zip(owners, acts, strict=True)]
+    lowest = np.unique(colours, return_index=True)[1]
+    return np.asarray(first[lowest[colours[owners]]] + acts)
 
 
-def _owners(graph: ActGraph) -> tuple[list[int], list[int], list[int]]:
+def _owners(graph: ActGraph) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Who owns each node (actor rows, then one number a rendezvous), which act of it the node is, and each owner's first node."""
-    owners, acts, first = list(graph.owners), [0] * len(graph.owners), list(graph.bases[:-1])
-    names = {graph.sources[arc]: reason.name for arc, reason in enumerate(graph.reasons) if reason.kind == "meet"}
-    known: dict[str, int] = {}
-    for node, owner in enumerate(owners):
-        if owner < 0:
-            owners[node] = known.setdefault(names[node], len(graph.plan.actors) + len(known))
-            if owners[node] == len(first):
-                first.append(node)
-        acts[node] = node - first[owners[node]]
-    return owners, acts, first
+    actors, t = len(graph.tables.acts), graph.tables
+    owners = graph.owners.copy()
+    met = np.flatnonzero(graph.kinds == MEET)
+    owners[graph.sources[met]] = actors + t.meeting[graph.owners[graph.targets[met]]]
+    first = np.full(int(owners.max(initial=-1)) + 1, len(owners))
+    np.minimum.at(first, owners, np.arange(len(owners)))
+    return owners, np.arange(len(owners)) - first[owners], first
 
 
-def _ids(keys: list[object]) -> list[int]:
+def _ids(keys: list[tuple[object, object]]) -> np.ndarray:
     """A number for each key, in order of appearance."""
     known: dict[object, int] = {}
-    return [known.setdefault(key, len(known)) for key in keys]
+    return np.array([known.setdefault(key, len(known)) for key in keys], np.int64)
 
 
-def _signatures(colours: np.ndarray, sources: np.ndarray, targets: np.ndarray, labels: np.ndarray) -> list[object]:
+def _signatures(colours: np.ndarray, sources: np.ndarray, targets: np.ndarray, labels: np.ndarray) -> list[tuple[object, object]]:
     """Of each owner: its colour, and the set of what it waits for."""
     waits = np.unique(np.stack([targets, colours[sources], labels], axis=1), axis=0)
-    ends = np.searchsorted(waits[:, 0], np.arange(len(colours) + 1))
+    ends = np.searchsorted(waits[:, 0], np.arange(len(colours) + 1)).tolist()
     body = np.ascontiguousarray(waits[:, 1:])
     return [(colour, body[ends[i] : ends[i + 1]].tobytes()) for i, colour in enumerate(colours.tolist())]

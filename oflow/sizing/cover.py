@@ -63,5 +63,6 @@ def cover(flow: Flow, clauses: Sequence[Clause], least: Sequence[int]) -> tuple[
         return [], base + float(found.mip_dual_bound or 0.0) * scale
     for b, column in buffers.items():
         floor[b] += round(found.x[column])
-    proved = found.status == 0
-    return floor, float(sum(b.nbytes * n for b, n in zip(flow.buffers, floor, strict=True))) if proved else base + found.mip_dual_bound * scale
+    if found.status:
+        return floor, base + float(found.mip_dual_bound) * scale
+    return floor, float(sum(b.nbytes * n for b, n in zip(flow.buffers, floor, strict=True)))

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from oflow.check.acts import ActGraph
+import numpy as np
+
+from oflow.check.acts import MEET, SLOT, ActGraph
 from oflow.check.period import PER_SECOND
 from oflow.plan import Plan, PortTemplate, RegisterTemplate, aligned
 from oflow.sizing.classes import representatives
@@ -77,19 +79,27 @@ class Flow:
 def whole_step(graph: ActGraph) -> Flow:
     """The sizing problem of a plan's step, with its ramps and orders, from its act graph."""
     plan, chosen = graph.plan, chosen_registers(graph.plan)
-    weights = [round(s * PER_SECOND) for s in graph.seconds]
+    weights = femtoseconds(graph)
     shown = representatives(graph, weights)
-    number = {node: i for i, node in enumerate(n for n in graph.topological if shown[n] == n)}
-    arcs = dict.fromkeys(
-        (number[shown[source]], number[target], distance)
-        for source, target, distance, reason in zip(graph.sources, graph.targets, graph.distances, graph.reasons, strict=True)
-        if target in number and not (reason.kind == "slot" and plan.register_template_of(reason.row) in chosen)
-    )
+    kept = graph.topological[shown[graph.topological] == graph.topological]
+    number = np.full(len(graph), -1)
+    number[kept] = np.arange(len(kept))
+    templates = np.searchsorted(plan.register_bases, graph.refs, "right") - 1
+    open_slots = (graph.kinds == SLOT) & np.isin(templates, sorted(chosen))
+    arcs = np.flatnonzero((number[graph.targets] >= 0) & ~open_slots)
+    columns = number[shown[graph.sources[arcs]]], number[graph.targets[arcs]], graph.distances[arcs]
     rest = (t for row, t in enumerate(plan.register_templates) if row not in chosen)
     return Flow(
-        tuple(weights[n] for n in number), tuple(arcs), _buffers(graph, chosen, shown, number),
-        tuple(graph.owners[n] for n in number), sum(slot_nbytes(plan, t) * t.slots for t in rest),
+        tuple(weights[n] for n in kept), tuple(dict.fromkeys(zip(*(c.tolist() for c in columns), strict=True))),
+        _buffers(graph, chosen, number, shown), tuple(graph.owners[kept].tolist()), sum(slot_nbytes(plan, t) * t.slots for t in rest),
     )  # fmt: skip
+
+
+def femtoseconds(graph: ActGraph) -> list[int]:
+    """The whole femtoseconds of each node."""
+    seconds = graph.seconds.tolist()
+    known = {s: round(s * PER_SECOND) for s in set(seconds)}
+    return [known[s] for s in seconds]
 
 
 def chosen_registers(plan: Plan) -> set[int]:
@@ -112,25 +122,23 @@ def slot_nbytes(plan: Plan, template: RegisterTemplate) -> int:
     return sum(aligned(t.nbytes) for t in template.types) * (ranks if len(template.types) == 1 else 1)
 
 
-def _buffers(graph: ActGraph, chosen: set[int], shown: list[int], number: dict[int, int]) -> tuple[Buffer, ...]:
-    plan, found = graph.plan, dict[int, dict[HandOver, None]]()
-    meeting = {graph.targets[a]: graph.sources[a] for a, reason in enumerate(graph.reasons) if reason.kind == "meet"}
-    for register in plan.registers:
-        if register.template not in chosen or register.producer < 0:
-            continue
-        k = graph.everys[register.producer, register.id]
-        starts = range(graph.bases[register.producer], graph.bases[register.producer + 1], k)
-        waiting = [meeting.get(node, node) for node in starts]
-        if waiting[0] not in number:  # another rank of its class stands for it
-            continue
-        for row in register.consumers:
-            k = graph.everys[row, register.id]
-            ends = range(graph.bases[row] + k - 1, graph.bases[row + 1], k)
-            made = HandOver(tuple(number[node] for node in waiting), tuple(number[shown[node]] for node in ends))
-            found.setdefault(register.template, {})[made] = None
-    templates = plan.register_templates
-    return tuple(
-        Buffer(row, slot_nbytes(plan, templates[row]), templates[row].slots, max(1, templates[row].initial), templates[row].initial,
-               tuple(hand_overs))
-        for row, hand_overs in sorted(found.items())
-    )  # fmt: skip
+def _buffers(graph: ActGraph, chosen: set[int], number: np.ndarray, shown: np.ndarray) -> tuple[Buffer, ...]:
+    t, found = graph.tables, dict[int, dict[HandOver, None]]()
+    waiting = np.arange(len(graph))
+    meet = graph.kinds == MEET
+    waiting[graph.targets[meet]] = graph.sources[meet]
+    read = np.flatnonzero((t.producer >= 0) & (t.every > 0))
+    templates = np.searchsorted(graph.plan.register_bases, t.port_register[read], "right") - 1
+    for port, template in zip(read.tolist(), templates.tolist(), strict=True):
+        reader, writer = t.port_actor[port], t.port_actor[t.producer[port]]
+        starts = number[waiting[np.arange(graph.bases[writer], graph.bases[writer + 1], t.every[t.producer[port]])]]
+        if template in chosen and starts[0] >= 0:  # else another rank of its class stands for it
+            ends = number[shown[np.arange(graph.bases[reader] + t.every[port] - 1, graph.bases[reader + 1], t.every[port])]]
+            found.setdefault(template, {})[HandOver(tuple(starts.tolist()), tuple(ends.tolist()))] = None
+    return tuple(buffer(graph.plan, row, tuple(hand_overs)) for row, hand_overs in sorted(found.items()))
+
+
+def buffer(plan: Plan, row: int, hand_overs: tuple[HandOver, ...]) -> Buffer:
+    """The buffer of a register template."""
+    template = plan.register_templates[row]
+    return Buffer(row, slot_nbytes(plan, template), template.slots, max(1, template.initial), template.initial, hand_overs)

@@ -110,9 +110,9 @@ def least(flow: Flow, period: Fraction, rounds: int = ROUNDS) -> Least:
     search.alone()
     search.bounded(0.0)
     if not search.proved:
-        slots, nbytes = relaxed(flow, period, search.least)
+        fractional, nbytes = relaxed(flow, period, search.least)
         search.bounded(nbytes)
-        search.try_slots([ceil(n - TOLERANCE) for n in slots])
+        search.try_slots([ceil(n - TOLERANCE) for n in fractional])
     for _ in range(rounds):
         if search.proved:
             break

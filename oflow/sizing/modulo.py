@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
+from math import ceil, comb, gcd
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -20,12 +21,13 @@ from oflow.errors import PlanError
 from oflow.sizing.flow import Arc, Flow
 from oflow.sizing.micro_batch import SteadyState
 from oflow.sizing.ratio import Stuck, long_period, ratio
+from oflow.sizing.relaxed import TOLERANCE
 from oflow.sizing.times import Times
 
-NODES = 2_000
+NODES = 200
 """Of HiGHS's search tree; counted, so that the answer is reproducible."""
 PAIRS = 200
-"""Pairs of blocks on one stream up to which an order is looked for."""
+"""Pairs of blocks on the same stream up to which an order is looked for."""
 WHOLE = 40
 """Buffers up to which their slots are whole numbers of the program; for more, `least` makes them whole afterwards."""
 SLOWER = Fraction(51, 50), 20
@@ -98,18 +100,23 @@ class _Program:
         return None if found.x is None else (found.x.tolist(), float(found.mip_dual_bound or 0.0) * scale)
 
 
-def ordered(steady: SteadyState, period: Fraction) -> tuple[Flow, float] | None:
-    """The flow with an order on every stream, and a lower bound of the bytes of chosen slots (0.0: none is known); None where no
-    order of these streams keeps the period.
+def too_many(steady: SteadyState) -> bool:
+    """Whether there are more pairs of blocks than an order is looked for."""
+    return sum(comb(len(stream.blocks), 2) for stream in steady.free) > PAIRS
+
+
+def ordered(steady: SteadyState, period: Fraction) -> tuple[Flow, int] | None:
+    """The flow with an order on every stream, and a lower bound of the bytes of its slots; None where no order of these streams
+    keeps the period.
 
     Raises PlanError where there is too much to order.
     """
     if not steady.free:
-        return steady.flow, 0.0
-    program = _Program(steady, period)
-    if len(program.pairs) > PAIRS:
+        return steady.flow, 0
+    if too_many(steady):
         names = ", ".join(stream.name for stream in steady.free)
-        raise PlanError(f"{names}: no steady order in the plan, and {len(program.pairs)} pairs of acts are too many to find one")
+        raise PlanError(f"{names}: the plan's order never becomes cyclic, and there is too much on them to find one")
+    program = _Program(steady, period)
     found = program.solve()
     if found is None:
         return None
@@ -121,11 +128,12 @@ def ordered(steady: SteadyState, period: Fraction) -> tuple[Flow, float] | None:
         turn = sorted(stream.blocks, key=lambda block: (values[block[0]] - whole[block], block))
         for block, after in zip(turn, [*turn[1:], turn[0]], strict=True):
             arcs[block[-1], meeting.get(after[0], after[0]), whole[block] - whole[after] + (after == turn[0])] = None
-    return replace(steady.flow, arcs=tuple(arcs)), bound
+    unit = gcd(*(b.nbytes for b in steady.flow.buffers)) or 1
+    return replace(steady.flow, arcs=tuple(arcs)), unit * ceil(bound * (1 - TOLERANCE) / unit - TOLERANCE)
 
 
-def full_rate(steady: SteadyState) -> tuple[Flow, float, Fraction]:
-    """The flow ordered for the shortest period that could be found, a lower bound of its bytes, and that period.
+def full_rate(steady: SteadyState) -> tuple[Flow, Fraction]:
+    """The flow ordered for the shortest period that could be found, and that period.
 
     No period is shorter than a cycle of arcs asks for, nor than what a stream's blocks take one after the other, waits inside
     a block included; where these have no order, slightly longer ones are tried. Raises PlanError where none of them has.
@@ -140,7 +148,7 @@ def full_rate(steady: SteadyState) -> tuple[Flow, float, Fraction]:
         if found is not None:
             exact = ratio(found[0], [0] * len(steady.flow.buffers))
             if not isinstance(exact, Stuck):
-                return *found, max(exact.period, steady.busiest)
+                return found[0], max(exact.period, steady.busiest)
         period *= factor
     raise PlanError(f"no order of the streams runs a micro-batch every {float(period / PER_SECOND):.6g} s")
 
