@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from oflow import check as _check
 from oflow import ops as _ops
-from oflow import sbp, view
+from oflow import sbp, sizing, view
 from oflow.actors import simulate as _simulate
 from oflow.backends.compiled import from_arrays as _from_arrays
 from oflow.backends.compiled import to_arrays as _to_arrays
 from oflow.checkpoint import read as load
 from oflow.compiler.chunks import chunk_placements
 from oflow.compiler.packing import pack
+from oflow.compiler.resize import least_period_of as _least_period
+from oflow.compiler.resize import least_slots_of as _least_slots
 from oflow.compiler.schedules import choose_schedule
 from oflow.errors import (
     DeadlockError,
@@ -53,6 +55,12 @@ from oflow.trace import Trace
 # methods that point right in the house are bound here and nowhere else
 Plan.check = _check.check  # type: ignore[attr-defined]
 Plan.simulate = _simulate  # type: ignore[attr-defined]
+Plan.least_slots = _least_slots  # type: ignore[attr-defined]
+Plan.least_period = _least_period  # type: ignore[attr-defined]
+Plan.trade_off = sizing.trade_off  # type: ignore[attr-defined]
+Plan.what_if = sizing.what_if  # type: ignore[attr-defined]
+Plan.what_would_help = sizing.what_would_help  # type: ignore[attr-defined]
+Plan.sensitivities = sizing.sensitivities  # type: ignore[attr-defined]
 Plan.from_json = staticmethod(_check.load)  # type: ignore[attr-defined]
 Plan.to_arrays = _to_arrays  # type: ignore[attr-defined]
 Plan.from_arrays = staticmethod(_from_arrays)  # type: ignore[attr-defined]

@@ -40,6 +40,7 @@ def compile(
     zero: int | Mapping[str, Any] = 0,
     bucket_nbytes: int | str | None = None,
     precision: str | Precision | None = None,
+    slots: str | None = None,
     executor: str | None = None,
     kernels: str | None = None,
     blas: str = "numpy",
@@ -70,6 +71,7 @@ def compile(
     takes the number that makes the proved period shortest, or no buckets.
     precision: "float16", "bfloat16" or an of.Precision: products and what follows them in 16 bits, kept values and the rest in
     float32; float16 scales the loss (see `oflow.compiler.mixed_precision`). None: as declared.
+    slots: "least" gives registers the fewest bytes of slots at the same period (`Plan.least_slots` does it to a finished plan).
     executor: "native" (the compiled loop; the default where numba is), "processes" (the same loop, a process a worker), "threads"
     (the same actors in Python) or "simulator" (real kernels in one thread in virtual time).
     workers: how many, or the streams (``cpu:0/compute``) of each; default one a device, at most the cores (threads: the cores).
@@ -100,7 +102,7 @@ def compile(
         values[v] = replace(values[v], time=time_sbp(values[v].type, specs, micro_batches))
     given = compiler.options(
         machine, memory, optimizer=optimizer, micro_batches=micro_batches, schedule=schedule, layout=layout, recompute=recompute,
-        strict=strict, zero=zero, bucket_nbytes=bucket_nbytes, precision=precision,
+        strict=strict, zero=zero, bucket_nbytes=bucket_nbytes, precision=precision, slots=slots,
     )  # fmt: skip
     passes = compiler.compile_graph(replace(graph, values=values), given)
     shared = state.state if state is not None else State(seed)

@@ -27,14 +27,15 @@ MAY_IMPORT = {
     "arrays": EARLY | {"native", "plan"},
     "check": EARLY | {"arrays", "native", "plan", "schedule"},
     "actors": EARLY | {"arrays", "check", "native", "plan", "trace"},
-    "compiler": LOGICAL | {"arrays", "plan", "schedule", "trace", "check", "actors"},
+    "sizing": EARLY | {"arrays", "check", "plan"},
+    "compiler": LOGICAL | {"arrays", "plan", "schedule", "trace", "check", "actors", "sizing"},
     "backends": EARLY | {"arrays", "check", "graph", "native", "ops", "plan"},
     "state": EARLY,
     "checkpoint": {"errors"},
     "run": EARLY | {"actors", "arrays", "backends", "native", "plan"},
     "program": LOGICAL | {"plan", "schedule", "trace", "check", "actors", "compiler", "backends", "run", "state", "checkpoint"},
     "calibrate": LOGICAL | {"native", "plan", "actors", "compiler", "backends", "program"},
-    "view": LOGICAL | {"plan", "schedule", "trace", "check"},
+    "view": LOGICAL | {"plan", "schedule", "trace", "check", "sizing"},
 }
 
 

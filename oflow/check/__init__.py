@@ -49,13 +49,18 @@ class Proof:
         lines = [f"deadlock-free: one step of {self.acts} acts returns every slot and token to where it was"]
         for device, nbytes in self.arenas.items():
             lines.append(f"{device}: {nbytes:,} bytes of arena, {self.states.get(device, 0):,} of state")
-        lines.append(f"period: {self.period:.6g} s a step, bound by {self.bound}")
-        lines += [f"  {entry}" for entry in self.critical_cycle[:SHOWN]]
-        if len(self.critical_cycle) > SHOWN:
-            lines.append(f"  ... and {len(self.critical_cycle) - SHOWN} more hand-overs")
+        lines.append(self.period_text())
         for stream, seconds in self.busy.items():
             share = f" ({seconds / self.period:.1%})" if self.period else ""
             lines.append(f"stream {stream}: busy {seconds:.6g} s a step{share}")
+        return "\n".join(lines)
+
+    def period_text(self) -> str:
+        """The period, what bounds it, and the critical cycle."""
+        lines = [f"period: {self.period:.6g} s a step, bound by {self.bound}"]
+        lines += [f"  {entry}" for entry in self.critical_cycle[:SHOWN]]
+        if len(self.critical_cycle) > SHOWN:
+            lines.append(f"  ... and {len(self.critical_cycle) - SHOWN} more hand-overs")
         return "\n".join(lines)
 
 

@@ -105,7 +105,7 @@ def act_graph(plan: Plan, fired: np.ndarray, t: Tables | None = None) -> ActGrap
     owners = np.repeat(np.arange(len(t.acts)), t.acts)
     meetings, leaders = _meetings(t, bases, owners)
     extra = len(leaders)
-    seconds = np.concatenate([_seconds(plan, t)[owners], np.zeros(extra)])
+    seconds = np.concatenate([together(t, durations(plan, plan.machine))[owners], np.zeros(extra)])
     # streams first: of two arcs that tie, the stream is named
     parts = [_stream_arcs(t, bases), *_register_arcs(t, bases)]
     arcs = _Arcs(*map(np.concatenate, zip(*parts, strict=True)))
@@ -144,9 +144,9 @@ def _verify_order(graph: ActGraph) -> None:
         raise ProtocolError(f"the play fired {target} before {source}, which it waits for")
 
 
-def _seconds(plan: Plan, t: Tables) -> np.ndarray:
-    """Seconds of an act of each actor; partners leave together, when the slowest is done."""
-    found = durations(plan, plan.machine)
+def together(t: Tables, seconds: np.ndarray) -> np.ndarray:
+    """(A) seconds of an act of each actor, where partners leave together, when the slowest is done."""
+    found = seconds.copy()
     partners = np.flatnonzero(t.meeting >= 0)
     if len(partners):
         lengths = np.zeros(int(t.meeting.max()) + 1)

@@ -45,11 +45,15 @@ class Steady:
         return self.potentials * (self.unit / self.parts / PER_SECOND)
 
 
-def steady(graph: ActGraph, *, compiled: bool | None = None) -> Steady:
-    """The steady period of a graph, its critical cycle and the potentials that certify it."""
+def steady(graph: ActGraph, *, near: Steady | None = None, compiled: bool | None = None) -> Steady:
+    """The steady period of a graph, its critical cycle and the potentials that certify it.
+
+    near: that of a graph with the same nodes and other seconds or slots, to begin with: its cycle (arcs of this graph, or none) is a
+    first guess, its starts first potentials.
+    """
     unit, weights = _whole(graph)
     while True:
-        found = _steady(graph, weights, unit, compiled)
+        found = _steady(graph, weights, unit, near, compiled)
         if found is not None:
             return found
         unit *= COARSER
@@ -105,12 +109,20 @@ def _fits(weights: np.ndarray, parts: int, span: int, graph: ActGraph) -> bool:
 # ---------------------------------------------------------------- the search
 
 
-def _steady(graph: ActGraph, weights: np.ndarray, unit: int, compiled: bool | None) -> Steady | None:
+def _steady(graph: ActGraph, weights: np.ndarray, unit: int, near: Steady | None, compiled: bool | None) -> Steady | None:
     """The steady period for these weights; None where numbers grow too large."""
     nodes = len(weights)
     busiest, stream = _busiest(graph, weights)
     guess, cycle = Fraction(busiest), np.zeros(0, np.int64)
+    if near is not None and near.cycle:
+        cycle = np.array(near.cycle)
+        known = Fraction(int(weights[graph.sources[cycle]].sum()), int(graph.distances[cycle].sum()))
+        guess, cycle, stream = (known, cycle, "") if known > guess else (guess, cycle[:0], stream)
     potential, parent, rising = np.zeros(nodes, np.int64), np.full(nodes, -1), np.ones(nodes, np.int64)
+    if near is not None:
+        starts = np.floor(near.starts * (PER_SECOND / unit))
+        if starts.max(initial=0.0) * guess.denominator < LARGEST // 2:
+            potential = starts.astype(np.int64) * guess.denominator
     order, start, targets, distances, sources, lengths = map(
         fixed, (graph.topological, graph.start_from, graph.targets, graph.distances, graph.sources, weights)
     )

@@ -17,6 +17,7 @@ from oflow.cli.files import Given, Options, UsageError, opened
 from oflow.cli.layouts import layout_facts, layouts_text
 from oflow.cli.machine import machine_of
 from oflow.cli.schedules import check_schedule, view_schedule
+from oflow.cli.slots import curve, explain_period, explain_slots, split_options
 from oflow.cli.train import Measured, measured_step
 from oflow.errors import PlanError
 from oflow.graph import Graph
@@ -26,7 +27,9 @@ from oflow.view.style import seconds_text
 
 DISTURBED = 0.03
 """Share of waiting for a core from which a measurement is not to be trusted."""
-SHOWN = ("plan", "graph", "timeline", "memory", "schedule")
+SHOWN = ("plan", "graph", "timeline", "memory", "schedule", "slots")
+QUESTIONS = {"slots": explain_slots, "period": explain_period}
+"""Words that `explain` answers instead of showing the plan."""
 
 
 def proof_facts(proof: Proof) -> dict[str, Any]:
@@ -39,7 +42,11 @@ def proof_facts(proof: Proof) -> dict[str, Any]:
 
 
 def explain(args: Namespace, words: list[str], options: Options) -> None:
-    """Print the graph or plan after a pass, or the plan, its boxings and its proof; the word ``boxings`` leaves out the plan."""
+    """Print the graph or plan after a pass, or the plan, its boxings and its proof; ``boxings`` leaves out the plan, ``slots`` and
+    ``period`` say what slots could be and what would make it faster."""
+    if len(words) == 1 and words[0] in QUESTIONS:
+        QUESTIONS[words[0]](args.file, options, args.json)
+        return
     alone = words[:1] == ["boxings"]
     _no_words("explain", words[alone:])
     with opened(args.file, options) as given:
@@ -173,10 +180,11 @@ def view_file(args: Namespace, words: list[str], options: Options) -> None:
         view_schedule(args, options)
         return
     steps, options = _steps(args, options)
+    asked, options = split_options(options) if what == "slots" else ({}, options)
     with opened(args.file, options) as given:
         suffix = Path(args.output).suffix if args.output else ".json" if args.json else ".txt"
         trace = run_simulator(given.plan, steps=steps) if suffix == ".html" or what == "timeline" else None
-        made = picture(given, what, suffix, trace)
+        made = curve(given, suffix, asked) if what == "slots" else picture(given, what, suffix, trace)
         if args.output:
             _write(args.output, made)
             print(json.dumps({"file": args.output, "nbytes": len(made.encode())}) if args.json else f"wrote {args.output}")

@@ -20,6 +20,7 @@
     chain           what a stream runs back to back becomes one actor
     schedule        slots for every register, the order of the compute streams
     order           the order of all other streams
+    least_slots     the fewest bytes of slots at the same period, where the user says so
     memory          offsets, and control registers where bytes are shared
 
 Before them `frontend.capture` traces the user's function; after them `check` proves the plan. A verifier runs after each.
@@ -46,6 +47,7 @@ from oflow.compiler.fuse import fuse
 from oflow.compiler.host import host
 from oflow.compiler.infer_sbp import infer_sbp
 from oflow.compiler.insert_boxing import insert_boxing
+from oflow.compiler.least_slots import least_slots
 from oflow.compiler.memory import memory
 from oflow.compiler.micro_batches import micro_batches
 from oflow.compiler.mixed_precision import mixed_precision
@@ -91,6 +93,7 @@ PLAN_PASSES: tuple[Callable[[Plan, Options], Plan], ...] = (
     chain,
     schedule,
     order,
+    least_slots,
     memory,
 )
 PASSES: tuple[str, ...] = ("capture", *(p.__name__ for p in GRAPH_PASSES), "expand", *(p.__name__ for p in PLAN_PASSES))

@@ -28,6 +28,7 @@ class Options:
     zero: which state lives split (`sharding`).
     bucket_nbytes: gradients travel in buckets of so many bytes, or of those that make the period shortest ("auto").
     precision: which numbers products take (`mixed_precision`).
+    slots: "least" gives registers the fewest bytes of slots at the same period.
     """
 
     machine: Machine
@@ -45,9 +46,13 @@ class Options:
     recompute: str | None = None
     dropped: frozenset[int] = frozenset()
     precision: Precision | None = None
+    slots: str | None = None
 
 
-WORDS = {"layout": (("auto",), "keep to the annotations"), "recompute": (("auto", "all"), "compute again only what of.recompute marks")}
+WORDS = {
+    "layout": (("auto",), "keep to the annotations"), "recompute": (("auto", "all"), "compute again only what of.recompute marks"),
+    "slots": (("least",), "give registers what the schedule asks for"),
+}  # fmt: skip
 """Options that are words: what there is, and what leaving them out means."""
 
 

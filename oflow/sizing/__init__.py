@@ -1,11 +1,18 @@
 """What a plan could be with other slots, links or operators: the least bytes for a period, and what would make it faster.
 
-    size(plan) -> Sizing            the least bytes of slots for a period, with a lower bound
-    trade_off(plan) -> TradeOff     the curve of period against bytes
+    size(plan) -> Sizing                 the least bytes of slots for a period, with a lower bound
+    trade_off(plan) -> TradeOff          the curve of period against bytes
+    what_if(plan, ...) -> Forecast       the exact period with faster operators, other links or other slots
+    what_would_help(plan)                changes on the critical cycle, ranked; sensitivities(plan): derivatives and slack
 """
 
 from __future__ import annotations
 
-from oflow.sizing.sizing import Sizing, SlotRow, TradeOff, size, trade_off, with_slots
+from oflow.sizing.bottleneck import Sensitivities, sensitivities, what_would_help
+from oflow.sizing.sizing import VIEWS, Sizing, SlotRow, TradeOff, size, trade_off, with_slots
+from oflow.sizing.what_if import Forecast, what_if
 
-__all__ = ["Sizing", "SlotRow", "TradeOff", "size", "trade_off", "with_slots"]
+__all__ = [
+    "VIEWS", "Forecast", "Sensitivities", "Sizing", "SlotRow", "TradeOff", "sensitivities", "size", "trade_off", "what_if",
+    "what_would_help", "with_slots",
+]  # fmt: skip

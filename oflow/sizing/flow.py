@@ -103,7 +103,10 @@ def femtoseconds(graph: ActGraph) -> list[int]:
 
 
 def chosen_registers(plan: Plan) -> set[int]:
-    """The templates whose slots are a matter of speed and bytes alone: they carry bytes from act to act, and are no state."""
+    """The templates whose slots are a matter of speed and bytes alone: they carry bytes from act to act, and are no state.
+
+    Those of the host keep their slots: they let the caller work ahead, whose time is in no plan.
+    """
     ports: dict[int, list[PortTemplate]] = {}
     for actor in plan.actor_templates:
         for port in actor.ports:
@@ -112,6 +115,7 @@ def chosen_registers(plan: Plan) -> set[int]:
         row
         for row, found in ports.items()
         if {p.direction for p in found} == {"in", "out"} and all(p.every and p.mode != "keep" for p in found)
+        and not plan.rank_table[plan.register_templates[row].group][0].startswith("host:")
         and plan.register_templates[row].region == "arena" and any(t.nbytes for t in plan.register_templates[row].types)
     }  # fmt: skip
 

@@ -20,12 +20,14 @@ from oflow.check.period import PER_SECOND
 from oflow.errors import PlanError
 from oflow.sizing.flow import Arc, Flow
 from oflow.sizing.micro_batch import SteadyState
-from oflow.sizing.ratio import Stuck, long_period, ratio
+from oflow.sizing.ratio import Ratio, Stuck, long_period, ratio
 from oflow.sizing.relaxed import TOLERANCE
 from oflow.sizing.times import Times
 
 NODES = 200
 """Of HiGHS's search tree; counted, so that the answer is reproducible."""
+SECONDS = 10.0
+"""What HiGHS does not count, its heuristics at a node, has this limit; it is met by chance only."""
 PAIRS = 200
 """Pairs of blocks on the same stream up to which an order is looked for."""
 WHOLE = 40
@@ -78,14 +80,17 @@ class _Program:
             self.row(self.seconds[u[-1]] - 1.0, (v[0], 1.0), (kv, -1.0), (u[-1], -1.0), (ku, 1.0), (first, -1.0))
             self.row(self.seconds[v[-1]], (u[0], 1.0), (ku, -1.0), (v[-1], -1.0), (kv, 1.0), (first, 1.0))
 
-    def solve(self) -> tuple[list[float], float] | None:
-        """(values of the columns, lower bound in bytes), or None where there is no schedule."""
+    def solve(self) -> tuple[list[float], float]:
+        """(values of the columns, lower bound in bytes); no values where no schedule was found."""
         flow, whole = self.steady.flow, np.ones(self.width)
         whole[: self.nodes] = 0
         if len(flow.buffers) > WHOLE:
             whole[self.slots_column(0) : self.slots_column(len(flow.buffers))] = 0
         low, high = np.full(self.width, 0.0), np.full(self.width, np.inf)
         high[self.width - len(self.pairs) :] = 1.0
+        # nobody starts later than all work before it takes, and each block waits less than a period for its turn
+        latest = ceil(sum(self.seconds)) + len(self.placed) + 1
+        high[: self.nodes + len(self.placed)] = latest
         costs = np.zeros(self.width)
         for number, buffer in enumerate(flow.buffers):
             low[self.slots_column(number)] = buffer.least
@@ -95,9 +100,9 @@ class _Program:
         matrix = csr_array((values, (rows, columns)), shape=(len(self.low), self.width))
         found = milp(
             costs / scale, integrality=whole, bounds=Bounds(low, high), constraints=LinearConstraint(matrix, np.array(self.low)),
-            options={"node_limit": NODES, "mip_rel_gap": 0.0},
+            options={"node_limit": NODES, "mip_rel_gap": 0.0, "time_limit": SECONDS},
         )  # fmt: skip
-        return None if found.x is None else (found.x.tolist(), float(found.mip_dual_bound or 0.0) * scale)
+        return [] if found.x is None else found.x.tolist(), float(found.mip_dual_bound or 0.0) * scale
 
 
 def too_many(steady: SteadyState) -> bool:
@@ -105,9 +110,9 @@ def too_many(steady: SteadyState) -> bool:
     return sum(comb(len(stream.blocks), 2) for stream in steady.free) > PAIRS
 
 
-def ordered(steady: SteadyState, period: Fraction) -> tuple[Flow, int] | None:
-    """The flow with an order on every stream, and a lower bound of the bytes of its slots; None where no order of these streams
-    keeps the period.
+def ordered(steady: SteadyState, period: Fraction) -> tuple[Flow | None, int]:
+    """The flow with an order on every stream (None where none was found that keeps the period), and a lower bound of the bytes of
+    its slots.
 
     Raises PlanError where there is too much to order.
     """
@@ -117,10 +122,11 @@ def ordered(steady: SteadyState, period: Fraction) -> tuple[Flow, int] | None:
         names = ", ".join(stream.name for stream in steady.free)
         raise PlanError(f"{names}: the plan's order never becomes cyclic, and there is too much on them to find one")
     program = _Program(steady, period)
-    found = program.solve()
-    if found is None:
-        return None
-    values, bound = found
+    values, nbytes = program.solve()
+    unit = gcd(*(b.nbytes for b in steady.flow.buffers)) or 1
+    bound = unit * ceil(nbytes * (1 - TOLERANCE) / unit - TOLERANCE)
+    if not values:
+        return None, bound
     meeting = {node: together[0] for together in steady.partners for node in together[1:]}
     arcs: dict[Arc, None] = dict.fromkeys(steady.flow.arcs)
     for stream in steady.free:
@@ -128,8 +134,7 @@ def ordered(steady: SteadyState, period: Fraction) -> tuple[Flow, int] | None:
         turn = sorted(stream.blocks, key=lambda block: (values[block[0]] - whole[block], block))
         for block, after in zip(turn, [*turn[1:], turn[0]], strict=True):
             arcs[block[-1], meeting.get(after[0], after[0]), whole[block] - whole[after] + (after == turn[0])] = None
-    unit = gcd(*(b.nbytes for b in steady.flow.buffers)) or 1
-    return replace(steady.flow, arcs=tuple(arcs)), unit * ceil(bound * (1 - TOLERANCE) / unit - TOLERANCE)
+    return replace(steady.flow, arcs=tuple(arcs)), bound
 
 
 def full_rate(steady: SteadyState) -> tuple[Flow, Fraction]:
@@ -144,11 +149,10 @@ def full_rate(steady: SteadyState) -> tuple[Flow, Fraction]:
     period = max(free.period, steady.busiest, *(_one_by_one(steady.flow, stream.blocks) for stream in steady.free))
     factor, tries = SLOWER
     for _ in range(tries):
-        found = ordered(steady, period)
-        if found is not None:
-            exact = ratio(found[0], [0] * len(steady.flow.buffers))
-            if not isinstance(exact, Stuck):
-                return found[0], max(exact.period, steady.busiest)
+        flow, _ = ordered(steady, period)
+        exact = None if flow is None else ratio(flow, [0] * len(flow.buffers))
+        if flow is not None and isinstance(exact, Ratio):
+            return flow, max(exact.period, steady.busiest)
         period *= factor
     raise PlanError(f"no order of the streams runs a micro-batch every {float(period / PER_SECOND):.6g} s")
 

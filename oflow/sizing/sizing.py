@@ -7,6 +7,7 @@ micro-batches, where a stream's order may be open.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -21,6 +22,8 @@ from oflow.sizing.micro_batch import SteadyState, steady_state
 from oflow.sizing.modulo import full_rate, ordered, too_many
 from oflow.sizing.ratio import Stuck, long_period, ratio
 
+COARSE = 1e-2
+"""Resolution of a curve whose points are integer programs."""
 VIEWS = ("step", "micro-batch")
 
 
@@ -93,14 +96,14 @@ class _Problem:
         return max(self.fastest, long_period(self.flow))
 
     def at(self, period: Fraction) -> Point:
-        """The least bytes for a period. Raises PlanError where there are no slots for it."""
+        """The least bytes for a period from `fastest` on: in the order of the fastest, or in one of its own where that takes less."""
+        made = point(self.flow, period)
         if self.open is None:
-            return point(self.flow, period)
-        found = ordered(self.open, period)
-        if found is None:
-            raise PlanError(f"no order of the streams runs a micro-batch every {_seconds(period):.6g} s")
-        made = point(found[0], period)
-        return replace(made, bound=min(made.nbytes, found[1]))
+            return made
+        flow, bound = ordered(self.open, period)
+        if flow is not None:
+            made = min(made, point(flow, period), key=lambda one: (one.nbytes, one.period))
+        return replace(made, bound=min(made.nbytes, bound))
 
     def sizing(self, found: Point, asked: Fraction) -> Sizing:
         slots = {b.register: n for b, n in zip(self.flow.buffers, found.slots, strict=True)}
@@ -127,15 +130,19 @@ def size(plan: Plan, period: float | None = None, per: str = "step") -> Sizing:
     return problem.sizing(problem.at(asked), asked)
 
 
-def trade_off(plan: Plan, per: str = "step", resolution: float = RESOLUTION) -> TradeOff:
-    """All periods between the full rate and the least bytes that live, with the least bytes of each."""
+def trade_off(plan: Plan, per: str = "step", resolution: float | None = None) -> TradeOff:
+    """All periods between the full rate and the least bytes that live, with the least bytes of each.
+
+    resolution: share of a period below which two are one; default 0.0001, and 0.01 where every period has its own order.
+    """
     problem = _problem(plan, per)
+    resolution = resolution or (RESOLUTION if problem.open is None else COARSE)
     found = curve(problem.at, problem.fastest, problem.slowest, resolution)
     sizings = tuple(problem.sizing(one, one.period) for one in found)
     return TradeOff(per, sizings, (_seconds(problem.current), problem.flow.nbytes(problem.flow.slots)), resolution)
 
 
-def with_slots(plan: Plan, slots: dict[int, int]) -> Plan:
+def with_slots(plan: Plan, slots: Mapping[int, int]) -> Plan:
     """The plan with so many slots of these register templates; offsets are as they were."""
     templates = tuple(replace(t, slots=slots.get(row, t.slots)) for row, t in enumerate(plan.register_templates))
     return replace(plan, register_templates=templates)
