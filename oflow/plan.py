@@ -123,7 +123,8 @@ class ActorTemplate:
 class RegisterTemplate:
     """One register on each device of ``rank_table[group]``. `region`: "arena", or "state" for kept parameters.
 
-    `types` and `offsets`: one entry, or one a rank. `initial`: slots that start full. `state`: the parameter's name.
+    `types` and `offsets`: one entry, or one a rank. `initial`: slots that start full. `state`: the parameter's name. `layout`: what
+    the devices hold of a logical tensor of this `shape`, an Sbp for each axis of `mesh` (empty: not said).
     """
 
     name: str
@@ -136,6 +137,8 @@ class RegisterTemplate:
     state: str = ""
     value: int = -1
     layout: str = ""
+    shape: tuple[int, ...] = ()
+    mesh: tuple[int, ...] = ()
 
 
 # ---------------------------------------------------------------- stamped rows: made by the hundred thousand, so structs and not

@@ -13,13 +13,14 @@ from oflow.arrays import tables
 from oflow.check.acts import ActGraph, act_graph
 from oflow.check.cycle import bound, named_cycle
 from oflow.check.game import play
+from oflow.check.layouts import check_layouts
 from oflow.check.memory import check_memory
 from oflow.check.period import PER_SECOND, Steady, busy_seconds, steady
 from oflow.check.rates import check_rates
 from oflow.check.references import check_references, read_plan
 from oflow.plan import Plan
 
-__all__ = ["ActGraph", "Proof", "Steady", "act_graph", "check", "check_memory", "check_rates", "load", "play", "steady"]
+__all__ = ["ActGraph", "Proof", "Steady", "act_graph", "check", "check_layouts", "check_memory", "check_rates", "load", "play", "steady"]
 
 SHOWN = 12
 """Entries of the critical cycle that a printed proof shows."""
@@ -77,6 +78,7 @@ def check(plan: Plan) -> Proof:
     A stream without an order picks its acts at run time; for it the period is a lower bound.
     """
     check_references(plan)
+    check_layouts(plan)
     t = tables(plan)
     check_rates(plan, t)
     fired = play(plan, t)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from oflow.errors import PlanError
-from oflow.plan import FORMAT_VERSION, IN_MODES, OUT_MODES, ActorTemplate, Arg, Plan, PortTemplate, at_rank
+from oflow.plan import FORMAT_VERSION, IN_MODES, OUT_MODES, ActorTemplate, Arg, Call, Plan, PortTemplate, at_rank
 
 
 def read_plan(text: str | bytes) -> Plan:
@@ -86,6 +86,24 @@ def _verify_actor(plan: Plan, actor: ActorTemplate) -> None:
             if not 0 <= arg.index < len(actor.ports if arg.kind == "port" else actor.scratch):
                 raise PlanError(f"actor {actor.name}: {call.op} names {arg.kind} {arg.index}, which does not exist")
             _verify_view(plan, actor, arg)
+        _verify_directions(actor, call)
+    _verify_all_bound(actor)
+
+
+def _verify_directions(actor: ActorTemplate, call: Call) -> None:
+    """Results go to out ports; nobody reads or writes a port that is order only."""
+    for arg, written in [(arg, True) for arg in call.outs] + [(arg, False) for arg in call.ins]:
+        port = actor.ports[arg.index] if arg.kind == "port" else None
+        if port and (port.mode == "control" or (written and port.direction == "in")):
+            verb, kind = "writes" if written else "reads", "a control" if port.mode == "control" else "an in"
+            raise PlanError(f"actor {actor.name}: {call.op} {verb} port {arg.index}, which is {kind} port")
+
+
+def _verify_all_bound(actor: ActorTemplate) -> None:
+    named = {arg.index for call in actor.calls for arg in (*call.ins, *call.outs) if arg.kind == "port"}
+    for number, port in enumerate(actor.ports):
+        if actor.calls and number not in named and port.mode != "control":
+            raise PlanError(f"actor {actor.name}: no call uses its {port.direction} port {number}")
 
 
 def _verify_view(plan: Plan, actor: ActorTemplate, arg: Arg) -> None:

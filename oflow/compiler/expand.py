@@ -116,7 +116,8 @@ class _Expansion:
         self.registers.append(
             RegisterTemplate(
                 name, self.group(layout.placement.devices), types, initial=int(kept), region="state" if kept else "arena",
-                state=name if kept else "", value=v, layout=layout.sbp_text,
+                state=name if kept else "", value=v, layout=layout.sbp_text, shape=time_type(self.graph, v).shape,
+                mesh=layout.placement.mesh,
             )
         )  # fmt: skip
 
