@@ -14,9 +14,9 @@ from oflow.plan import Plan, PortTemplate, at_rank
 OWNED = (
     "", "state is never shared", "it holds {} initial tokens from step to step",
     "no act writes it, so its bytes are never known to be free", "it keeps its content (mode keep)",
-    "its slot is taken for the whole run (every=0)", "it is read from outside the plan", "scratch belongs to its stream alone",
+    "its slot is taken for the whole run (every=0)", "scratch belongs to its stream alone",
 )  # fmt: skip
-STATE, TOKENS, UNWRITTEN, KEPT, ONCE, OUTPUT, SCRATCH = range(1, len(OWNED))
+STATE, TOKENS, UNWRITTEN, KEPT, ONCE, SCRATCH = range(1, len(OWNED))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -90,17 +90,13 @@ def _owned(plan: Plan, t: Tables) -> np.ndarray:
     out = t.port_out == 1
     written = np.zeros(len(t.initial), bool)
     written[t.port_register[out]] = True
-    read = np.zeros_like(written)
-    read[t.port_register[~out]] = True
     once = np.zeros_like(written)
     once[t.port_register[t.every == 0]] = True
-    outputs = np.zeros_like(written)
-    outputs[[row for _, row in plan.outputs]] = True
     kept = np.zeros_like(written)
     for rows in _kept(plan):
         kept[rows] = True
     state = t.region == REGIONS.index("state")
-    reasons = (state, t.initial > 0, ~written, kept, once, outputs & ~read)
+    reasons = (state, t.initial > 0, ~written, kept, once)
     found = np.zeros(len(t.initial), np.int64)
     for number, holds in reversed(list(enumerate(reasons, STATE))):
         found[holds] = number

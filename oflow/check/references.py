@@ -41,6 +41,20 @@ def check_references(plan: Plan) -> None:
         if not set(plan.streams.get(stream, ())).issuperset(rows):
             raise PlanError(f"the order of {stream} names an actor that does not run there")
     _verify_one_producer(plan)
+    _verify_ends(plan)
+
+
+def _verify_ends(plan: Plan) -> None:
+    """One actor writes all inputs, one reads all outputs: the caller acts through them."""
+    rows = [*plan.inputs, *(row for _, row in plan.outputs)]
+    if any(not 0 <= row < plan.register_bases[-1] for row in rows):
+        raise PlanError(f"an input or output of the plan is no register: rows {rows} of {plan.register_bases[-1]}")
+    for kind, ends_here, direction in (("inputs", plan.inputs, "out"), ("outputs", tuple(row for _, row in plan.outputs), "in")):
+        wanted = {plan.register_template_of(row) for row in ends_here}
+        ends = [{port.register for port in actor.ports if port.direction == direction} for actor in plan.actor_templates]
+        if wanted and not any(wanted <= end for end in ends):
+            names = ", ".join(plan.register_label(row) for row in ends_here)
+            raise PlanError(f"no actor {'writes' if direction == 'out' else 'reads'} all {kind} of the plan: {names}")
 
 
 def _shards(port: PortTemplate, ranks: int) -> Sequence[int]:
