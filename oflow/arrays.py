@@ -350,10 +350,10 @@ class _Durations:
 # ---------------------------------------------------------------- files
 
 
-def save(path: str | Path, plan: Plan, programs: Programs) -> None:
-    """Write a plan, its tables and its programs as one safetensors file: named arrays, and texts as metadata. No pickle."""
+def save(path: str | Path, text: str, plan: Plan, programs: Programs) -> None:
+    """Write a plan (as `text`), its tables and its programs as one safetensors file: named arrays, and texts as metadata. No pickle."""
     arrays: dict[str, np.ndarray] = {}
-    texts = {"plan": plan.to_json()}
+    texts = {"plan": text}
     for part, columns in (("tables", tables(plan)), ("programs", programs)):
         for f in fields(columns):
             value = getattr(columns, f.name)

@@ -30,7 +30,7 @@ from oflow.machine import Cost, Machine
 from oflow.types import Attrs, TensorType, freeze
 
 T = TypeVar("T")
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 IN_MODES = ("whole", "slice", "control")
 OUT_MODES = ("whole", "slice", "sum", "keep", "control")
 
@@ -315,8 +315,10 @@ class Plan:
     def devices(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(device for ranks in self.rank_table for device in ranks))
 
-    def to_json(self) -> str:
-        return msgspec.json.encode(self).decode()
+
+def encoded(plan: Plan) -> bytes:
+    """The plan as JSON; equal plans give equal text."""
+    return msgspec.json.encode(plan, order="deterministic")
 
 
 def _bases(sizes: Iterable[int]) -> tuple[int, ...]:

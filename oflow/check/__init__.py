@@ -11,16 +11,20 @@ import numpy as np
 
 from oflow.arrays import tables
 from oflow.check.acts import ActGraph, act_graph
+from oflow.check.certificate import Certificate, certify, load, to_json, verify
 from oflow.check.cycle import bound, named_cycle
 from oflow.check.game import play
 from oflow.check.layouts import check_layouts
 from oflow.check.memory import check_memory
 from oflow.check.period import PER_SECOND, Steady, busy_seconds, steady
 from oflow.check.rates import check_rates
-from oflow.check.references import check_references, read_plan
+from oflow.check.references import check_references
 from oflow.plan import Plan
 
-__all__ = ["ActGraph", "Proof", "Steady", "act_graph", "check", "check_layouts", "check_memory", "check_rates", "load", "play", "steady"]
+__all__ = [
+    "ActGraph", "Certificate", "Proof", "Steady", "act_graph", "certify", "check", "check_layouts", "check_memory", "check_rates", "load",
+    "play", "steady", "to_json", "verify",
+]  # fmt: skip
 
 SHOWN = 12
 """Entries of the critical cycle that a printed proof shows."""
@@ -63,13 +67,6 @@ class Proof:
         if len(self.critical_cycle) > SHOWN:
             lines.append(f"  ... and {len(self.critical_cycle) - SHOWN} more hand-overs")
         return "\n".join(lines)
-
-
-def load(text: str | bytes) -> Plan:
-    """Read a plan and prove it. Raises PlanError for text that is no plan, and whatever `check` finds."""
-    plan = read_plan(text)
-    check(plan)
-    return plan
 
 
 def check(plan: Plan) -> Proof:

@@ -57,7 +57,7 @@ def steady(graph: ActGraph, *, near: Steady | None = None, compiled: bool | None
         if found is not None:
             return found
         unit *= COARSER
-        weights = _rounded(graph, unit)
+        weights = whole_lengths(graph, unit)
 
 
 def certified(graph: ActGraph, found: Steady) -> bool:
@@ -68,6 +68,23 @@ def certified(graph: ActGraph, found: Steady) -> bool:
         return False
     ends = found.potentials + found.weights * found.parts
     return bool((found.potentials[graph.targets] >= ends[graph.sources] - int(span) * graph.distances).all())
+
+
+def attained(graph: ActGraph, found: Steady) -> bool:
+    """Whether the cycle, or where there is none the stream, needs the whole period."""
+    if found.cycle:
+        cycle = np.array(found.cycle)
+        joined = np.array_equal(graph.targets[cycle], np.roll(graph.sources[cycle], -1))
+        seconds, steps = sum(found.weights[graph.sources[cycle]].tolist()), int(graph.distances[cycle].sum())
+        return joined and steps > 0 and found.stream == "" and found.period == Fraction(seconds, steps) * found.unit
+    busiest, stream = _busiest(graph, found.weights)
+    return found.stream == stream and found.period == busiest * found.unit
+
+
+def fine_enough(graph: ActGraph, unit: int, period: Fraction) -> bool:
+    """Whether lengths in this unit are exact to a femtosecond, or their roundings together less than a millionth of the period."""
+    exact = all(round(s * PER_SECOND) % unit == 0 for s in _distinct(graph)[0])
+    return exact or unit * len(graph) * 10**6 < period
 
 
 def busy_seconds(graph: ActGraph) -> dict[str, float]:
@@ -92,11 +109,12 @@ def _whole(graph: ActGraph) -> tuple[int, np.ndarray]:
     unit = math.gcd(*lengths) or 1
     if max(lengths, default=0) // unit > LARGEST:
         unit *= COARSER ** math.ceil(math.log(max(lengths) / LARGEST / unit, COARSER))
-        return unit, _rounded(graph, unit)
+        return unit, whole_lengths(graph, unit)
     return unit, np.array([n // unit for n in lengths], np.int64)[places]
 
 
-def _rounded(graph: ActGraph, unit: int) -> np.ndarray:
+def whole_lengths(graph: ActGraph, unit: int) -> np.ndarray:
+    """(N) the length of each node in whole units of so many femtoseconds."""
     values, places = _distinct(graph)
     return np.asarray(np.array([round(Fraction(round(s * PER_SECOND), unit)) for s in values], np.int64)[places])
 

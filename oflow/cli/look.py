@@ -11,7 +11,7 @@ from typing import Any
 
 from oflow import view
 from oflow.actors import simulate as run_simulator
-from oflow.check import Proof
+from oflow.check import Proof, to_json
 from oflow.check import check as prove
 from oflow.cli.files import Given, Options, UsageError, opened
 from oflow.cli.layouts import layout_facts, layouts_text
@@ -58,14 +58,14 @@ def explain(args: Namespace, words: list[str], options: Options) -> None:
             return
         thing = _after(given, args.after)
         kind = "graph" if isinstance(thing, Graph) else "plan"
-        content = json.loads(thing.to_json()) if isinstance(thing, Plan) else view.text(thing)
+        content = json.loads(to_json(thing)) if isinstance(thing, Plan) else view.text(thing)
         print(json.dumps({"after": args.after, kind: content}) if args.json else view.text(thing), end="\n" if args.json else "")
 
 
 def _explain_all(given: Given, as_json: bool) -> None:
     proof = prove(given.plan)
     if as_json:
-        print(json.dumps({"plan": json.loads(given.plan.to_json()), **layout_facts(given), "proof": proof_facts(proof)}))
+        print(json.dumps({"plan": json.loads(to_json(given.plan)), **layout_facts(given), "proof": proof_facts(proof)}))
         return
     grid = view.text(given.schedule) + "\n" if given.schedule else ""
     layouts = f"{layouts_text(given)}\n" if given.graph is not None else ""
@@ -227,7 +227,8 @@ def _makers(given: Given, what: str, trace: Trace | None) -> dict[str, Callable[
         }  # fmt: skip
     if what == "memory":
         return {".svg": partial(view.memory, plan)}
-    return {".txt": partial(view.text, plan), ".dot": partial(view.dot, plan), ".svg": partial(view.svg, plan), ".json": plan.to_json}
+    views = {".txt": view.text, ".dot": view.dot, ".svg": view.svg, ".json": to_json}
+    return {suffix: partial(draw, plan) for suffix, draw in views.items()}
 
 
 def _write(path: str, text: str) -> None:

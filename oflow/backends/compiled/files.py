@@ -8,13 +8,14 @@ from oflow import arrays
 from oflow.arrays import Programs, Tables
 from oflow.backends.compiled.lower import lower
 from oflow.check import load as load_plan
+from oflow.check import to_json
 from oflow.errors import PlanError
 from oflow.plan import Plan
 
 
 def to_arrays(plan: Plan, path: str | Path) -> None:
     """Write a plan with its tables and compiled programs to one file; `from_arrays` reads it."""
-    arrays.save(path, plan, lower(plan, arrays.tables(plan)))
+    arrays.save(path, to_json(plan), plan, lower(plan, arrays.tables(plan)))
 
 
 def from_arrays(path: str | Path) -> Plan:
