@@ -57,7 +57,7 @@ class _Wrong(Exception):
 
 def check_layouts(plan: Plan) -> None:
     """Raises PlanError, naming actor and register, where a shard is not its layout's, or what an actor reads from other ranks is
-    not what the layouts make of it. Registers that say no layout, and scratch, are not looked at."""
+    not what the layouts make of it. Registers that say no layout, scratch, and what is read in another shape are not looked at."""
     held = _held(plan)
     seen: set[Any] = set()
     for number, actor in enumerate(plan.actor_templates):
@@ -149,7 +149,7 @@ def _contributions(layout: Layout, rank: int) -> list[int]:
 def _check_boxing(plan: Plan, held: list[Held | None], actor: ActorTemplate, call: Call, seen: set[Any]) -> None:
     ports, outs = _ports(actor, call.ins), _ports(actor, call.outs)
     registers = {port.register for port in ports}
-    if len(ports) != len(call.ins) or len(outs) != len(call.outs):
+    if len(ports) != len(call.ins) or len(outs) != len(call.outs) or any(arg.types for arg in (*call.ins, *call.outs)):
         return
     if len(registers) != 1 or len(outs) != 1:
         raise _Wrong(0, f"{call.op} reads {len(registers)} registers and writes {len(outs)}, not one")
