@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from dataclasses import replace
 
@@ -10,12 +11,13 @@ import pytest
 from oflow.check import check
 from oflow.errors import DeadlockError, PlanError
 from oflow.machine import Cost, Link
-from oflow.plan import Plan
+from oflow.plan import Plan, at_rank
 from oflow.sizing import sensitivities, what_if, what_would_help, with_slots
 from tests.check.test_period import settled
 from tests.compiler.nets import pipeline
 from tests.plans import pipeline_1f1b
 from tests.sizing.cases import random_plans
+from tests.test_house import ROOT
 
 
 def slower(plan: Plan, name: str, factor: float) -> Plan:
@@ -116,3 +118,36 @@ def test_names_that_fit_nothing():
     ):
         with pytest.raises(PlanError, match=message):
             what_if(plan, **asked)
+
+
+@pytest.mark.parametrize("schedule", ["1f1b", "gpipe", "zero-bubble"])
+def test_forecasts_of_compiled_schedules(schedule):
+    """Every phase twice as fast, as the check of the changed plan and its simulation have it."""
+    plan = pipeline(4, 8, schedule=schedule).plan
+    assert check(plan).period == pytest.approx(settled(plan, 24, 8), rel=1e-3)
+    machine = plan.machine
+    for device in ("cpu:1", "cpu:2"):
+        found = what_if(plan, faster={f"{device}/*": 2.0})
+        actors = tuple(
+            replace(a, costs=tuple(
+                Cost(seconds=machine.seconds(at_rank(a.costs, rank), d) / (2.0 if d == device else 1.0))
+                for rank, d in enumerate(plan.rank_table[a.group])
+            ))
+            for a in plan.actor_templates
+        )  # fmt: skip
+        changed = replace(plan, actor_templates=actors)
+        assert found.period == check(changed).period == pytest.approx(settled(changed, 24, 8), rel=1e-3)
+
+
+@pytest.mark.parametrize("options", [{}, pytest.param({"schedule": "interleaved", "chunks": 2, "layers": 8}, marks=pytest.mark.slow)])
+def test_forecasts_of_the_example(monkeypatch, options):
+    """examples/gpt.py, also with two stages a rank: what would help most, each against the simulator."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    plan = importlib.import_module("gpt").build(executor="simulator", **options).plan
+    assert check(plan).period == pytest.approx(settled(plan, 16, 8), rel=1e-3)
+    found = what_if(plan, link=2.0)
+    link = plan.machine.link
+    changed = replace(plan, machine=replace(plan.machine, link=Link(link.latency / 2, link.bandwidth * 2)))
+    assert found.period < found.before and found.period == pytest.approx(settled(changed, 16, 8), rel=1e-3)
+    best = what_would_help(plan, top=5)
+    assert len(best) == 5 and max(f.period for f in best) < check(plan).period
