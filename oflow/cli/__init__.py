@@ -22,9 +22,12 @@ Command = Callable[[Namespace, list[str], Options], None]
 
 COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
     "explain": (
-        explain, "print the plan, every change of layout (or only these: boxings) and the proof, or the graph or plan after a pass",
+        explain,
+        "print the plan, every change of layout (or only these: boxings) and the proof, or the graph or plan after a pass; slots: the "
+        "fewest bytes for a period or a memory limit; period: what would shorten it",
         ("oflow explain examples/digits.py layout=tensor", "oflow explain examples/digits.py boxings layout=tensor",
-         "oflow explain examples/digits.py --after infer_sbp"),
+         "oflow explain examples/digits.py --after infer_sbp", "oflow explain examples/gpt.py slots",
+         "oflow explain examples/gpt.py slots memory=16e6", "oflow explain examples/gpt.py period"),
     ),
     "check": (
         check, "prove a plan: deadlock-free, bytes of every device, steady period; or a pipeline schedule: order, links, bubble",
@@ -43,6 +46,7 @@ COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
         view_file, "draw the plan, graph, timeline, memory or schedule; -o FILE.(svg|dot|html|json|txt|csv) chooses the form",
         (
             "oflow view examples/digits.py -o report.html", "oflow view plan.json memory -o memory.svg",
+            "oflow view examples/gpt.py slots per=micro-batch -o curve.svg",
             "oflow view schedule.csv -o schedule.svg F=1 I=1 W=1 comm=0.1", "oflow view schedule.csv -o with_messages.csv messages=true",
         ),
     ),

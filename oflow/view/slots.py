@@ -9,6 +9,8 @@ from oflow.view import style
 from oflow.view.style import bytes_text, label, rect, seconds_text
 from oflow.view.table import table
 
+SHOWN = 24
+"""Registers that a table shows, those with most bytes first; --json has all."""
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720.0, 420.0, 84.0, 30.0, 74.0, 52.0
 
 
@@ -20,8 +22,11 @@ def sizing_text(sizing: Sizing) -> str:
     head += f"; period {seconds_text(sizing.period)} a {sizing.per}"
     changed = [row for row in sizing.rows if row.before != row.after]
     lines = [
-        (row.register, row.line, f"x{row.devices}", bytes_text(row.nbytes), str(row.before), str(row.after), _added(row)) for row in changed
-    ]
+        (row.register, row.line, f"x{row.devices}", bytes_text(row.nbytes), str(row.before), str(row.after), _added(row))
+        for row in changed[:SHOWN]
+    ]  # fmt: skip
+    if len(changed) > SHOWN:
+        lines.append((f"and {len(changed) - SHOWN} more", "", "", "", "", "", ""))
     rest = len(sizing.rows) - len(changed)
     foot = f"  {rest} other register{'s' * (rest != 1)} keep{'s' * (rest == 1)} the slots they have\n" if rest else ""
     return f"{head}\n{table(('register', 'line', 'devices', 'a slot', 'before', 'after', 'bytes'), lines)}{foot}"
