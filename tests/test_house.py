@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "run": EARLY | {"actors", "arrays", "backends", "native", "plan"},
     "program": LOGICAL | {"plan", "schedule", "trace", "check", "actors", "compiler", "backends", "run", "state", "checkpoint"},
     "calibrate": LOGICAL | {"native", "plan", "actors", "compiler", "backends", "program"},
-    "view": LOGICAL | {"plan", "schedule", "trace", "check", "sizing"},
+    "view": LOGICAL | {"arrays", "plan", "schedule", "trace", "check", "actors", "sizing"},
 }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from oflow.arrays import tables
 from oflow.check.acts import ActGraph, act_graph
 from oflow.check.certificate import Certificate, certify, load, to_json, verify
-from oflow.check.cycle import bound, named_cycle
+from oflow.check.cycle import HandOver, bound, hand_overs
 from oflow.check.game import play
 from oflow.check.layouts import check_layouts
 from oflow.check.memory import check_memory
@@ -22,8 +22,8 @@ from oflow.check.references import check_references
 from oflow.plan import Plan
 
 __all__ = [
-    "ActGraph", "Certificate", "Proof", "Steady", "act_graph", "certify", "check", "check_layouts", "check_memory", "check_rates", "load",
-    "play", "steady", "to_json", "verify",
+    "ActGraph", "Certificate", "HandOver", "Proof", "Steady", "act_graph", "certify", "check", "check_layouts", "check_memory",
+    "check_rates", "load", "play", "steady", "to_json", "verify",
 ]  # fmt: skip
 
 SHOWN = 12
@@ -37,7 +37,7 @@ class Proof:
     arenas, states: bytes used of each device's arena and kept state. period: seconds a step once the pipeline is full.
     critical_cycle: the hand-overs that take that long; bound: what a shorter period needs more of. busy: seconds a step in
     which each stream works. acts: acts of one step. starts: for each act, in actor order, a start time in seconds within a
-    schedule of that period; it certifies the period.
+    schedule of that period; it certifies the period. cycle: the critical cycle as data.
     """
 
     deadlock_free: bool
@@ -49,6 +49,7 @@ class Proof:
     busy: dict[str, float]
     acts: int
     starts: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
+    cycle: tuple[HandOver, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         lines = [f"deadlock-free: one step of {self.acts} acts returns every slot and token to where it was"]
@@ -82,7 +83,8 @@ def check(plan: Plan) -> Proof:
     graph = act_graph(plan, fired, t)
     arenas, states = check_memory(plan, graph)
     found = steady(graph)
+    cycle = hand_overs(graph, found)
     return Proof(
-        True, arenas, states, float(found.period / PER_SECOND), named_cycle(graph, found), bound(graph, found),
-        busy_seconds(graph), len(fired), found.starts[: len(fired)],
+        True, arenas, states, float(found.period / PER_SECOND), tuple(entry.text for entry in cycle), bound(graph, found),
+        busy_seconds(graph), len(fired), found.starts[: len(fired)], cycle,
     )  # fmt: skip

@@ -200,7 +200,8 @@ def picture(given: Given, what: str, suffix: str, trace: Trace | None) -> str:
             proof = prove(plan)
         except PlanError:
             proof = None
-        return view.html(plan, trace, given.graph, proof)
+        boxings = given.program.boxings() if given.graph is not None else ()
+        return view.html(plan, trace, given.graph, proof, boxings=boxings, file=str(given.path))
     makers = _makers(given, what, trace)
     if suffix not in makers:
         forms = ", ".join(sorted({*makers, ".html"}))

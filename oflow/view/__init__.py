@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from oflow.view.boxings import boxings
 from oflow.view.dot import dot
-from oflow.view.html import html
 from oflow.view.memory import memory
 from oflow.view.perfetto import perfetto
 from oflow.view.picture import repr_svg, svg
 from oflow.view.recomputed import recomputed
 from oflow.view.replay import replay_picture
+from oflow.view.report import html
 from oflow.view.text import schedule, text
 from oflow.view.timeline import bubbles, timeline
 

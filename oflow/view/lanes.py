@@ -87,7 +87,7 @@ def layers(boxes: list[Box], edges: list[Edge]) -> dict[int, int]:
     return column
 
 
-class _Places:
+class Places:
     """Where every box and lane stands, in pixels."""
 
     def __init__(self, boxes: list[Box], edges: list[Edge]) -> None:
@@ -122,7 +122,7 @@ class _Places:
 def picture(boxes: list[Box], edges: list[Edge], title: str) -> str:
     """The SVG of these boxes and edges."""
     edges = merged(edges)
-    places = _Places(boxes, edges)
+    places = Places(boxes, edges)
     body = [label(10, 20, title, size=14, more=' font-weight="600"'), *style.legend(10, 38, [b.kind for b in boxes])]
     body.append('<defs><marker id="of-arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">')
     body.append('<path class="of-tip" d="M0 0L8 4L0 8z"/></marker></defs>')
@@ -140,7 +140,7 @@ def picture(boxes: list[Box], edges: list[Edge], title: str) -> str:
     return style.page(places.width, places.height, body, title)
 
 
-def _box(places: _Places, box: Box) -> str:
+def _box(places: Places, box: Box) -> str:
     x, y = places.at[box.id]
     shape = rect(x, y, WIDTH, HEIGHT, f"of-{box.kind}", box.title or box.head, ' rx="5"')
     head = label(x + 9, y + (17 if box.foot else 24), style.fit(box.head, WIDTH - 14, 12), "of-on", 12, more=' font-weight="600"')
@@ -148,8 +148,8 @@ def _box(places: _Places, box: Box) -> str:
     return f'<g pointer-events="bounding-box">{shape}{head}{foot}</g>'
 
 
-def _edge(places: _Places, edge: Edge) -> tuple[str, str]:
-    """The curve of an edge, and its label (drawn later, above the boxes)."""
+def curve(places: Places, edge: Edge) -> tuple[str, float, float]:
+    """The path of an edge, and the middle of its label."""
     (x1, y1), (x2, y2) = places.at[edge.source], places.at[edge.target]
     x1, y1, y2 = x1 + WIDTH, y1 + HEIGHT / 2, y2 + HEIGHT / 2
     spans = round((x2 - x1 - places.gap) / (WIDTH + places.gap))
@@ -157,17 +157,20 @@ def _edge(places: _Places, edge: Edge) -> tuple[str, str]:
         x1, x2 = x1 - WIDTH / 2, x2 + WIDTH / 2
         y1, y2 = y1 + HEIGHT / 2, y2 + HEIGHT / 2
         low = max(y1, y2) + 26
-        path = f"M{x1:.1f} {y1:.1f}C{x1:.1f} {low:.1f} {x2:.1f} {low:.1f} {x2:.1f} {y2:.1f}"
-        at = (x2 + 0.16 * (x1 - x2), low - 12)
-    else:
-        bow = -34.0 if spans > 0 and abs(y1 - y2) < 1 else 0.0
-        bend = max(30.0, (x2 - x1) / 2.2)
-        path = f"M{x1:.1f} {y1:.1f}C{x1 + bend:.1f} {y1 + bow:.1f} {x2 - bend:.1f} {y2 + bow:.1f} {x2:.1f} {y2:.1f}"
-        at = ((x1 + x2) / 2, (y1 + y2) / 2 + 0.75 * bow)
+        return f"M{x1:.1f} {y1:.1f}C{x1:.1f} {low:.1f} {x2:.1f} {low:.1f} {x2:.1f} {y2:.1f}", x2 + 0.16 * (x1 - x2), low - 12
+    bow = -34.0 if spans > 0 and abs(y1 - y2) < 1 else 0.0
+    bend = max(30.0, (x2 - x1) / 2.2)
+    path = f"M{x1:.1f} {y1:.1f}C{x1 + bend:.1f} {y1 + bow:.1f} {x2 - bend:.1f} {y2 + bow:.1f} {x2:.1f} {y2:.1f}"
+    return path, (x1 + x2) / 2, (y1 + y2) / 2 + 0.75 * bow
+
+
+def _edge(places: Places, edge: Edge) -> tuple[str, str]:
+    """The curve of an edge, and its label (drawn later, above the boxes)."""
+    path, x, y = curve(places, edge)
     dash = ' stroke-dasharray="4 3"' if edge.back else ""
-    curve = f'<path class="of-edge" d="{path}" stroke-width="1.3" marker-end="url(#of-arrow)"{dash}>'
-    line = f"{curve}<title>{style.escape(edge.title or edge.label)}</title></path>"
-    return line, _words(*at, edge.label) if places.labelled else ""
+    drawn = f'<path class="of-edge" d="{path}" stroke-width="1.3" marker-end="url(#of-arrow)"{dash}>'
+    line = f"{drawn}<title>{style.escape(edge.title or edge.label)}</title></path>"
+    return line, _words(x, y, edge.label) if places.labelled else ""
 
 
 def _words(x: float, y: float, text: str) -> str:

@@ -29,13 +29,17 @@ _DARK = {"bg": "#14181f", "ink": "#e4e8ee", "soft": "#97a1b0", "line": "#333b48"
 
 
 def kind_of(actor: ActorSpec) -> str:
+    """The key in KINDS of what an actor does."""
+    return kind(actor.device, actor.stream.partition("/")[2], actor.phase)
+
+
+def kind(device: str, stream: str, phase: str) -> str:
     """The key in KINDS: host actors, the streams that move data, else the phase."""
-    stream = actor.stream.partition("/")[2]
-    if actor.device.startswith("host:"):
+    if device.startswith("host:"):
         return "host"
     if stream.startswith(("comm", "copy")):
         return "comm"
-    return actor.phase if actor.phase in KINDS else "F"
+    return phase if phase in KINDS else "F"
 
 
 def device_of(stream: str) -> str:

@@ -1,0 +1,31 @@
+"""The report: one offline page with a plan's graph, drawing, timeline, memory, boxings and proof, linked to one another.
+
+    data    everything as one JSON object (its contract)      page      template, style, scripts and data in one text
+    rows    devices, actors, groups, registers                pictures  the two drawings, placed by layout
+    gaps    what idle streams wait for                        occupancy slots and bytes over time
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from oflow.boxings import Boxing
+from oflow.check import Proof
+from oflow.graph import Graph
+from oflow.plan import Plan
+from oflow.trace import Trace
+from oflow.view.report.data import report_data
+from oflow.view.report.page import page
+
+
+def html(
+    plan: Plan, trace: Trace | None = None, graph: Graph | None = None, proof: Proof | None = None, *, measured: Trace | None = None,
+    boxings: Iterable[Boxing] | None = None, title: str | None = None, file: str = "",
+) -> str:  # fmt: skip
+    """The report of a plan as HTML text that loads nothing from anywhere.
+
+    trace: a simulated run (None: two steps are simulated). graph: the logical graph. proof: what `check` found. measured: a recorded
+    run of the same plan, laid over the simulated one. boxings: `Program.boxings()`. title, file: what the page calls the plan, and the
+    file it came from. Raises PlanError for a trace of another plan.
+    """
+    return page(report_data(plan, trace, graph, proof, measured=measured, boxings=boxings, title=title, file=file))
