@@ -33,7 +33,7 @@ def devices_hold(plan: Plan) -> None:
                 f"{device} has {have:,} bytes of memory, the plan needs {need:,} ({plan.arenas.get(device, 0):,} arena + "
                 f"{plan.states.get(device, 0):,} state). The largest parts:{table}\n"
                 "Use more devices, smaller micro-batches, or fewer slots.",
-                device=device,
+                device=device, lacking=need - have,
             )  # fmt: skip
 
 

@@ -104,6 +104,23 @@ def test_all_schedules_agree(chunks: int, many: int, layout: str) -> None:
         assert all(np.array_equal(state[key], value) for key, value in first_state.items()), name
 
 
+TOGETHER: dict[str, dict[str, Any]] = {
+    "recomputed": {"recompute": "all"},
+    "split state": {"zero": 1},
+    "split gradients": {"zero": 2},
+    "split parameters": {"zero": 3},
+    "buckets": {"bucket_nbytes": 1 << 12},
+}
+
+
+@pytest.mark.parametrize("name", ["interleaved", "zero-bubble-h2", "zero-bubble-v"])
+@pytest.mark.parametrize("what", TOGETHER)
+def test_schedules_together_with_other_passes(what: str, name: str) -> None:
+    homes = homes_of(name)
+    losses, _ = trained(net(homes, "data", schedule=name, micro_batches=4, executor="simulator", checked=True, **TOGETHER[what]))
+    np.testing.assert_allclose(losses, reference(len(homes))[0], rtol=1e-11)
+
+
 def random_schedule(seed: int, chunks: int, many: int) -> Schedule:
     """A valid row for each rank, drawn at random; whether the ranks wait for each other in a circle is left to chance."""
     draw = random.Random(seed)
