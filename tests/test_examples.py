@@ -83,6 +83,14 @@ def test_gpt_is_a_proved_pipeline_of_tensor_parallel_stages(gpt):
         assert homes[f"blocks.{stage}.down.weight"] == f"S(1)@{where}"
 
 
+@pytest.mark.parametrize("schedule, chunks", [("zero-bubble", 1), ("zero-bubble", 2)])
+def test_gpt_under_other_schedules(gpt, schedule, chunks):
+    program = gpt.build(schedule=schedule, chunks=chunks, layers=4 * chunks, micro_batches=4)
+    assert program.plan.check().deadlock_free
+    stages = {actor.stage for actor in program.plan.actors if actor.device == "cpu:0"}
+    assert stages == ({0} if chunks == 1 else {0, 7}), "down the ranks, and back up"
+
+
 def test_gpt_learns_and_is_what_the_reference_computes(gpt):
     feed = gpt.batches(steps=10)
     with gpt.build(steps=10) as program:
