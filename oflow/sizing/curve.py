@@ -29,12 +29,22 @@ class Point:
     bound: int
 
 
-def point(flow: Flow, period: Fraction) -> Point:
-    """The least bytes for `period`, and the period that those slots really reach. Raises ValueError where no slots allow it."""
+def point(flow: Flow, period: Fraction, reached: Callable[[tuple[int, ...]], Fraction] | None = None) -> Point:
+    """The least bytes for `period`, and the period that those slots really reach. Raises ValueError where no slots allow it.
+
+    reached: a quicker way to that period than the flow's own.
+    """
     found = least(flow, period)
-    reached = ratio(flow, found.slots)
-    assert not isinstance(reached, Stuck), "slots that keep a schedule live"
-    return Point(reached.period, found.slots, found.nbytes, found.bound)
+    return Point((reached or _reached(flow))(found.slots), found.slots, found.nbytes, found.bound)
+
+
+def _reached(flow: Flow) -> Callable[[tuple[int, ...]], Fraction]:
+    def period(slots: tuple[int, ...]) -> Fraction:
+        found = ratio(flow, slots)
+        assert not isinstance(found, Stuck), "slots that keep a schedule live"
+        return found.period
+
+    return period
 
 
 def curve(at: Callable[[Fraction], Point], fastest: Fraction, slowest: Fraction, resolution: float = RESOLUTION) -> tuple[Point, ...]:

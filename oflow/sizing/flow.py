@@ -84,15 +84,26 @@ def whole_step(graph: ActGraph) -> Flow:
     kept = graph.topological[shown[graph.topological] == graph.topological]
     number = np.full(len(graph), -1)
     number[kept] = np.arange(len(kept))
-    templates = np.searchsorted(plan.register_bases, graph.refs, "right") - 1
-    open_slots = (graph.kinds == SLOT) & np.isin(templates, sorted(chosen))
-    arcs = np.flatnonzero((number[graph.targets] >= 0) & ~open_slots)
+    arcs = np.flatnonzero((number[graph.targets] >= 0) & ~_chosen_arcs(graph, chosen))
     columns = number[shown[graph.sources[arcs]]], number[graph.targets[arcs]], graph.distances[arcs]
     rest = (t for row, t in enumerate(plan.register_templates) if row not in chosen)
     return Flow(
         tuple(weights[n] for n in kept), tuple(dict.fromkeys(zip(*(c.tolist() for c in columns), strict=True))),
         _buffers(graph, chosen, number, shown), tuple(graph.owners[kept].tolist()), sum(slot_nbytes(plan, t) * t.slots for t in rest),
     )  # fmt: skip
+
+
+def unlimited(graph: ActGraph) -> ActGraph:
+    """The act graph with as many slots as one likes, where slots are chosen at all."""
+    kept = ~_chosen_arcs(graph, chosen_registers(graph.plan))
+    columns = ("sources", "targets", "waiters", "distances", "kinds", "refs")
+    return replace(graph, **{name: getattr(graph, name)[kept] for name in columns})
+
+
+def _chosen_arcs(graph: ActGraph, chosen: set[int]) -> np.ndarray:
+    """(E) the arcs that wait for a slot of a register whose slots are chosen."""
+    templates = np.searchsorted(graph.plan.register_bases, graph.refs, "right") - 1
+    return np.asarray((graph.kinds == SLOT) & np.isin(templates, sorted(chosen)))
 
 
 def femtoseconds(graph: ActGraph) -> list[int]:

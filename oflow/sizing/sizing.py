@@ -12,15 +12,14 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from oflow.check import act_graph, play, steady
-from oflow.check.acts import ActGraph
 from oflow.check.period import PER_SECOND
 from oflow.errors import PlanError
 from oflow.plan import Plan
 from oflow.sizing.curve import RESOLUTION, Point, curve, point
-from oflow.sizing.flow import Flow, chosen_registers, slot_nbytes, whole_step
+from oflow.sizing.flow import Flow, chosen_registers, slot_nbytes, unlimited, whole_step
 from oflow.sizing.micro_batch import SteadyState, steady_state
 from oflow.sizing.modulo import full_rate, ordered, too_many
-from oflow.sizing.ratio import Stuck, long_period, ratio
+from oflow.sizing.ratio import long_period
 
 COARSE = 1e-2
 """Resolution of a curve whose points are integer programs."""
@@ -97,6 +96,8 @@ class _Problem:
 
     def at(self, period: Fraction) -> Point:
         """The least bytes for a period from `fastest` on: in the order of the fastest, or in one of its own where that takes less."""
+        if self.per == "step":
+            return point(self.flow, period, self._proved)
         made = point(self.flow, period)
         if self.open is None:
             return made
@@ -104,6 +105,11 @@ class _Problem:
         if flow is not None:
             made = min(made, point(flow, period), key=lambda one: (one.nbytes, one.period))
         return replace(made, bound=min(made.nbytes, bound))
+
+    def _proved(self, slots: tuple[int, ...]) -> Fraction:
+        """The period of the plan with these slots."""
+        plan = with_slots(self.plan, {b.register: n for b, n in zip(self.flow.buffers, slots, strict=True)})
+        return steady(act_graph(plan, play(plan))).period
 
     def sizing(self, found: Point, asked: Fraction) -> Sizing:
         slots = {b.register: n for b, n in zip(self.flow.buffers, found.slots, strict=True)}
@@ -153,26 +159,12 @@ def _problem(plan: Plan, per: str) -> _Problem:
         raise PlanError(f"slots are sized per step or per micro-batch, not per {per!r}")
     graph = act_graph(plan, play(plan))
     if per == "step":
-        flow = whole_step(graph)
-        free = ratio(flow, [0] * len(flow.buffers))
-        busiest = steady(graph)
-        assert not isinstance(free, Stuck), "the plan was played"
-        fastest = max(free.period, Fraction(_busiest(graph)))
-        return _Problem(plan, per, flow, fastest, busiest.period)
+        return _Problem(plan, per, whole_step(graph), steady(unlimited(graph)).period, steady(graph).period)
     state = steady_state(graph)
     if too_many(state):
         state = steady_state(graph, keep=True)
     flow, period = full_rate(state)
     return _Problem(plan, per, flow, period, period, state if state.free else None)
-
-
-def _busiest(graph: ActGraph) -> Fraction:
-    """Femtoseconds of the stream that has most to do."""
-    t = graph.tables
-    busy = dict.fromkeys(range(len(t.streams)), 0)
-    for stream, seconds, acts in zip(t.stream.tolist(), graph.seconds[graph.bases[:-1]].tolist(), t.acts.tolist(), strict=True):
-        busy[stream] += round(seconds * PER_SECOND) * acts
-    return Fraction(max(busy.values(), default=0))
 
 
 def _rows(plan: Plan, slots: dict[int, int]) -> tuple[SlotRow, ...]:
