@@ -287,6 +287,8 @@ class Machine:
     workers: int = 0
     node_size: int = 0
     inter: Link | None = None
+    host: Link | None = None
+    """Between a device and its host's memory (None: `link`)."""
 
     def device(self, name: str) -> Device:
         kind = name.partition(":")[0]
@@ -297,6 +299,8 @@ class Machine:
 
     def link_between(self, source: str, target: str) -> Link:
         found = self.links.get(f"{source}>{target}")
+        if found is None and self.host is not None and source.startswith("host:") != target.startswith("host:"):
+            return self.host
         if found is not None or self.inter is None or not self.node_size:
             return found or self.link
         (kind, _, number), (other, _, number_there) = source.partition(":"), target.partition(":")
@@ -354,6 +358,8 @@ class Machine:
 
     def _rates(self, traffic: Traffic) -> tuple[Any, Any]:
         """Latency and seconds a byte of each read: one number where all links are alike, else (consumers, contributions)."""
+        if self.host is not None and (traffic.src.placement.kind == "host") != (traffic.dst.placement.kind == "host"):
+            return self.host.latency, 1.0 / self.host.bandwidth
         if not self.links and (self.inter is None or not self.node_size):
             return self.link.latency, 1.0 / self.link.bandwidth
         src, dst = traffic.src.placement, traffic.dst.placement
@@ -378,10 +384,14 @@ def _between(
     return np.array([[each.latency for each in row] for row in found]), np.array([[1.0 / each.bandwidth for each in row] for row in found])
 
 
+PCIE_4 = Link(latency=1e-5, bandwidth=16e9 * 16 * 128 / 130 / 8)
+"""PCI Express 4.0 with 16 lanes: 16 GT/s each, 128b/130b coding, 31.5 GB/s a direction (PCI-SIG, PCI Express Base Specification 4.0)."""
+
+
 def preset(name: str = "reference") -> Machine:
     """A machine by name. "reference": a constant generic CPU core a device, so that plans are reproducible; "two-level": a constant
-    generic accelerator a device, of any kind, in nodes of 8, 2 us and 100 GB/s inside a node, 10 us and 10 GB/s across; "measured":
-    what `oflow bench machine` stored. Raises PlanError where there is none."""
+    generic accelerator a device, of any kind, in nodes of 8, 2 us and 100 GB/s inside a node, 10 us and 10 GB/s across, PCI Express
+    4.0 x16 to the host; "measured": what `oflow bench machine` stored. Raises PlanError where there is none."""
     if name == "measured":
         return load()
     if name not in ("reference", "two-level"):
@@ -390,7 +400,8 @@ def preset(name: str = "reference") -> Machine:
     gpu = Device(flops=1e14, memory_bandwidth=2e12, launch=5e-6, memory_nbytes=80 << 30)
     far = Link(latency=1e-5, bandwidth=1e10)
     if name == "two-level":
-        return Machine(name, {"cpu": gpu, "host": core, "cuda": gpu}, Link(latency=2e-6, bandwidth=1e11), node_size=8, inter=far)
+        near = Link(latency=2e-6, bandwidth=1e11)
+        return Machine(name, {"cpu": gpu, "host": core, "cuda": gpu}, near, node_size=8, inter=far, host=PCIE_4)
     return Machine(name, {"cpu": core, "host": core, "cuda": gpu}, far)
 
 

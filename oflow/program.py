@@ -35,6 +35,7 @@ def compile(
     schedule: str | Schedule | None = None,
     layout: str | None = None,
     recompute: str | None = None,
+    offload: str | None = None,
     memory: int | None = None,
     strict: bool = False,
     zero: int | Mapping[str, Any] = 0,
@@ -63,6 +64,8 @@ def compile(
     placements' meshes that make the predicted step cheapest and fit the machine's memory (`Program.parameter_choices` says why).
     recompute: "auto" computes activations again in the backward pass, at the least added time, where the plan does not fit in memory;
     "all" keeps only the ends of segments of each stage; both beside what of.recompute marks (`Program.recomputed` lists it).
+    offload: "all" lets what the backward pass needs wait in the host's memory, copied beside the work; "auto" where it does not fit
+    on the device, as far as that takes less time than computing it again (with recompute="auto").
     memory: bytes of each device, if not the machine's.
     strict: refuse to change a layout where nobody asked for it (`oflow.compiler.strict` says what counts as asked for).
     zero: 1 keeps optimizer state split over the devices that repeat a parameter, 2 accumulated gradients too, 3 parameters too; a
@@ -102,7 +105,7 @@ def compile(
         values[v] = replace(values[v], time=time_sbp(values[v].type, specs, micro_batches))
     given = compiler.options(
         machine, memory, optimizer=optimizer, micro_batches=micro_batches, schedule=schedule, layout=layout, recompute=recompute,
-        strict=strict, zero=zero, bucket_nbytes=bucket_nbytes, precision=precision, slots=slots,
+        offload=offload, strict=strict, zero=zero, bucket_nbytes=bucket_nbytes, precision=precision, slots=slots,
     )  # fmt: skip
     passes = compiler.compile_graph(replace(graph, values=values), given)
     shared = state.state if state is not None else State(seed)

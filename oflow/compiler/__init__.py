@@ -17,6 +17,7 @@
     recompute       values of marked regions are made again in the backward pass, not kept
     expand          Graph -> Plan: templates x rank table
     reuse           how far away the bytes that each call touches are
+    offload         the stash waits in the host's memory
     chain           what a stream runs back to back becomes one actor
     schedule        slots for every register, the order of the compute streams
     order           the order of all other streams
@@ -42,7 +43,7 @@ from oflow.compiler.buckets import buckets, trial_sizes
 from oflow.compiler.chain import chain
 from oflow.compiler.differentiate import differentiate
 from oflow.compiler.expand import expand
-from oflow.compiler.fit import fitted, missing
+from oflow.compiler.fit import Saved, fit, missing
 from oflow.compiler.fuse import fuse
 from oflow.compiler.host import host
 from oflow.compiler.infer_sbp import infer_sbp
@@ -51,6 +52,7 @@ from oflow.compiler.least_slots import least_slots
 from oflow.compiler.memory import memory
 from oflow.compiler.micro_batches import micro_batches
 from oflow.compiler.mixed_precision import mixed_precision
+from oflow.compiler.offload import offload
 from oflow.compiler.optimize import optimize
 from oflow.compiler.options import AUTO, Options, options
 from oflow.compiler.order import order
@@ -90,6 +92,7 @@ GRAPH_PASSES: tuple[GraphPass, ...] = (
 )
 PLAN_PASSES: tuple[Callable[[Plan, Options], Plan], ...] = (
     reuse,
+    offload,
     chain,
     schedule,
     order,
@@ -133,7 +136,7 @@ def _no_collection() -> Iterator[None]:
 
 def _run(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
     if given.layout != "auto":
-        made = _recomputed(_passes(captured, given), given)
+        made = _saved(_passes(captured, given), given)
         check(_plan(made))
         return made
     trials = [(captured, replace(given, hidden=hidden)) for hidden in HIDDEN] + _batch_everywhere(captured, given)
@@ -143,8 +146,8 @@ def _run(captured: Graph, given: Options) -> dict[str, Graph | Plan]:
         if not any(graphs["infer_sbp"] == one["infer_sbp"] for one in found):
             made = _plan_passes(graphs, trial)
             found.append(_fitted(graph, trial, made))
-            if given.recompute == "auto" and missing(_plan(made)):
-                found.append(_recomputed(made, trial))
+            if AUTO in (given.recompute, given.offload) and missing(_plan(made)):
+                found.append(_saved(made, trial))
     if all(missing(_plan(one)) for one in found):
         check(_plan(found[0]))  # says what does not fit
     return min((one for one in found if not missing(_plan(one))), key=lambda one: check(_plan(one)).period)
@@ -171,19 +174,22 @@ def _fitted(captured: Graph, given: Options, made: dict[str, Graph | Plan]) -> d
     return made
 
 
-def _recomputed(made: dict[str, Graph | Plan], given: Options) -> dict[str, Graph | Plan]:
-    """With recompute="auto", what does not fit is computed again."""
-    graph = made["recompute"]
-    if given.recompute != "auto" or not missing(_plan(made)) or not isinstance(graph, Graph):
+def _saved(made: dict[str, Graph | Plan], given: Options) -> dict[str, Graph | Plan]:
+    """With recompute="auto" or offload="auto", what does not fit is computed again or waits on the host."""
+    graph, expanded = made["recompute"], made["expand"]
+    assert isinstance(graph, Graph) and isinstance(expanded, Plan)
+    if AUTO not in (given.recompute, given.offload) or not missing(_plan(made)):
         return made
     before = _before(recompute, made)
-    tried: dict[frozenset[int], dict[str, Graph | Plan]] = {}
+    tried: dict[Saved, dict[str, Graph | Plan]] = {}
 
-    def compiled(dropped: frozenset[int]) -> Plan:
-        tried[dropped] = _planned(_graph_passes(before, replace(given, dropped=dropped)), given)
-        return _plan(tried[dropped])
+    def compiled(saved: Saved) -> Plan:
+        if saved not in tried:
+            trial = replace(given, dropped=saved.dropped, offloaded=saved.offloaded)
+            tried[saved] = _planned(_graph_passes(before, trial), trial)
+        return _plan(tried[saved])
 
-    return tried[fitted(_plan(made), stashes(graph, given), compiled)]
+    return tried[fit(_plan(made), expanded, stashes(graph, given), given, compiled)]
 
 
 def _plan(made: dict[str, Graph | Plan]) -> Plan:

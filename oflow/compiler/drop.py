@@ -24,7 +24,7 @@ from oflow.compiler.stash import Again, Held, Stash
 
 EXACT = 500
 """Columns up to which the optimum is proved; larger programs stop within so much of it, or after so many branches."""
-GAP, BRANCHES = 0.02, 100
+GAP, BRANCHES = 0.02, 50
 Term = tuple[int, float]
 
 

@@ -61,7 +61,7 @@ class _Local:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pulled:
+class Pulled:
     """What the ranks of a boxing run: the peers of each in port, local attributes and costs (one entry, or one a rank)."""
 
     peers: tuple[tuple[int, ...], ...]
@@ -82,7 +82,7 @@ class _Expansion:
         self.shard_types: list[tuple[TensorType, ...]] = []
         self.shard_of: dict[int, int] = {}
         self._locals: dict[tuple[object, ...], _Local] = {}
-        self._pulled: dict[tuple[object, ...], _Pulled] = {}
+        self._pulled: dict[tuple[object, ...], Pulled] = {}
         self.groups: dict[tuple[str, ...], int] = {}
         self.registers: list[RegisterTemplate] = []
         self.rows: dict[int, int] = {}
@@ -274,7 +274,7 @@ class _Expansion:
         key = (self._shard(source), self._shard(target), step.flat)
         pulled = self._pulled.get(key)
         if pulled is None:
-            pulled = self._pulled[key] = _pulled(step, time_type(self.graph, target))
+            pulled = self._pulled[key] = pull_columns(step, time_type(self.graph, target))
         every = self._in_every(node, source)
         time = values[target].time
         mode = "slice" if time is not None and time.is_split and values[source].time != time else "whole"
@@ -300,7 +300,8 @@ def _bundle(actors: Sequence[ActorTemplate]) -> ActorTemplate:
     return replace(actors[0], name=name, ports=ports, calls=tuple(calls), costs=column(costs), nodes=nodes)
 
 
-def _pulled(step: Step, kind: TensorType) -> _Pulled:
+def pull_columns(step: Step, kind: TensorType) -> Pulled:
+    """What a boxing of a value of this type comes to on each rank."""
     """The pulls of every rank that bring a value of this type from one layout to the other."""
     devices, pulls = step.dst.placement.devices, step.pulls(kind.shape)
     # on the host, what nothing triggers would begin steps by itself: a copy of 0 elements waits for a producer too
@@ -313,4 +314,4 @@ def _pulled(step: Step, kind: TensorType) -> _Pulled:
         attrs.append(freeze({"pulls": moves, "flat": step.flat, "op": step.op}))
     costs = pull_costs(step.traffic(kind.shape, kind.itemsize))
     own = tuple(range(len(devices))) if step.src.placement.devices == devices else ()
-    return _Pulled(tuple(() if each == own else each for each in peers), column(attrs), column(costs))
+    return Pulled(tuple(() if each == own else each for each in peers), column(attrs), column(costs))

@@ -46,7 +46,8 @@ def memory(plan: Plan, options: Options) -> Plan:
     if across.actor_templates == within.actor_templates:
         return across
     # within one stream nothing needs a control register: that costs no speed
-    return across if _period(across) <= _period(plan) * (1 + SLOWER) else within
+    # who sends the stash away wants its bytes, even where a late copy then holds up the work
+    return across if options.offload is not None or _period(across) <= _period(plan) * (1 + SLOWER) else within
 
 
 def _period(plan: Plan) -> float:

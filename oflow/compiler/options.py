@@ -25,6 +25,7 @@ class Options:
     a layout has to save, beside the cheapest one; hidden: the share of the gradients' boxings that automatic layouts take to run beside
     the backward pass. strict: boxings that the user did not ask for are refused. recompute: "auto" computes again what does not fit in
     memory, "all" all but the ends of segments; dropped: the values chosen for it, by their numbers behind the marked regions.
+    offload: "all" keeps the stash in the host's memory, "auto" what does not fit; offloaded: the values chosen for it.
     zero: which state lives split (`sharding`).
     bucket_nbytes: gradients travel in buckets of so many bytes, or of those that make the period shortest ("auto").
     precision: which numbers products take (`mixed_precision`).
@@ -47,11 +48,14 @@ class Options:
     dropped: frozenset[int] = frozenset()
     precision: Precision | None = None
     slots: str | None = None
+    offload: str | None = None
+    offloaded: frozenset[int] = frozenset()
 
 
 WORDS = {
     "layout": (("auto",), "keep to the annotations"), "recompute": (("auto", "all"), "compute again only what of.recompute marks"),
     "slots": (("least",), "give registers what the schedule asks for"),
+    "offload": (("auto", "all"), "keep the stash on the devices"),
 }  # fmt: skip
 """Options that are words: what there is, and what leaving them out means."""
 

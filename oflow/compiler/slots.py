@@ -4,7 +4,8 @@ What a stage makes in one action and reads in another of the same rank: as many 
 start of the action that makes it to the end of the last that reads it. So the stash of 1F1B has S - i slots and GPipe's M, and what I
 makes for W is kept until W. What comes from another rank arrives as soon as it is sent: as many as have arrived and are not yet read
 for the last time when the order is replayed with the plan's own times. What is sent, and what crosses streams otherwise, is double
-buffered, and a copy that runs ahead has one slot more to fill meanwhile.
+buffered, and a copy that runs ahead has one slot more to fill meanwhile. What goes to the host and back has the slots that
+`offload` gave it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from oflow.compiler.chain import joins_before
-from oflow.compiler.stage_times import COMPUTE, Part, each_micro_batch, sources
+from oflow.compiler.stage_times import ASIDE, COMPUTE, PREFETCH, Part, each_micro_batch, sources
 from oflow.plan import ActorTemplate, Plan, PortTemplate
 from oflow.schedule import Action, Replay
 
@@ -35,7 +36,11 @@ def slot_counts(plan: Plan, run: Replay) -> list[int]:
         for port in actor.ports:
             uses.setdefault(port.register, []).append(_Use(number, actor, port))
     made = _Slots(plan, run)
-    return [made.of(uses.get(row, []), register.initial) for row, register in enumerate(plan.register_templates)]
+    return [
+        made.aside(uses[row], register.slots) if any(use.actor.stream in ASIDE for use in uses.get(row, ()))
+        else made.of(uses.get(row, []), register.initial)
+        for row, register in enumerate(plan.register_templates)
+    ]  # fmt: skip
 
 
 class _Slots:
@@ -67,6 +72,16 @@ class _Slots:
         if any(self.depth[r.number] > self.depth[maker.number] for r in readers if r.actor.acts == maker.actor.acts):
             return self.plan.micro_batches
         return max(least, self._live(maker, readers))
+
+    def aside(self, uses: list[_Use], given: int) -> int:
+        """Of a register on the way to the host or back: as many as it was given, but all that are live at once between those who read
+        it first and last when it is back, and as many more as it was given beyond one."""
+        maker, readers = (next(u for u in uses if u.port.direction == "out"), [u for u in uses if u.port.direction == "in"])
+        if maker.actor.stream != PREFETCH or maker.actor.acts == 1:
+            return given
+        begin = frozenset().union(*(self.read_through[r.number] for r in readers))
+        end = begin | {_read_by(r.actor) for r in readers if r.actor.stream == COMPUTE}
+        return min(self._most(True, begin, end) + given - 1, self.plan.micro_batches)
 
     def _live(self, maker: _Use, readers: list[_Use]) -> int:
         """Most micro-batches that are made and wait for a reader on a compute stream, what copies prefetch included."""

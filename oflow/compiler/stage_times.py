@@ -16,6 +16,8 @@ from oflow.plan import ActorTemplate, Plan
 from oflow.schedule import Times
 
 COMPUTE = "compute"
+OFFLOAD, PREFETCH = ASIDE = ("offload", "prefetch")
+"""The streams of a device that copy its stash to the host and back: nothing waits for them that could be helped."""
 Part = tuple[int, str]
 """A stage and a phase."""
 
@@ -79,7 +81,7 @@ def _walk(plan: Plan, seconds: Sequence[float]) -> tuple[dict[Part, _Seconds], d
     under_way: dict[int, float] = {}
     """How long the templates that bring messages have taken, from the end of the action that sends."""
     for number, (actor, makers) in enumerate(zip(plan.actor_templates, sources(plan), strict=True)):
-        if not each_micro_batch(plan, actor) or not actor.calls:
+        if not each_micro_batch(plan, actor) or not actor.calls or actor.stream in ASIDE:
             continue
         part = (actor.stage, actor.phase)
         length = float(max(seconds[plan.actor_bases[number] : plan.actor_bases[number + 1]]))

@@ -20,7 +20,7 @@ from oflow.graph import Graph, Node, rate_of
 from oflow.ops import REGISTRY
 from oflow.plan import Plan, RegisterTemplate, aligned
 
-CELLS = 800
+CELLS = 400
 """Nodes times parts of a stage, about: its backward pass is counted node by node where it is short, else in fewer parts."""
 
 

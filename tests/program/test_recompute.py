@@ -104,32 +104,33 @@ def with_regions(draw: Any) -> Case:
     return replace(case, regions=tuple(found))
 
 
-def check(case: Case) -> None:
+def check(case: Case, **options: Any) -> None:
+    """The case with its regions and these options against the case without."""
     plain = replace(case, regions=())
     try:
         wanted = run(plain)
     except (SbpError, TraceError) as e:
         event(f"refused: {type(e).__name__}")
         assume(False)
-    same(run(case), wanted)
+    same(run(case, **options), wanted)
 
 
-def check_many(count: int, number: int) -> None:
+def check_many(count: int, number: int, drawn: Any, **options: Any) -> None:
     @settings(
         max_examples=count, deadline=None, print_blob=True, report_multiple_bugs=False, database=None,
         suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink),
     )  # fmt: skip
     @seed(number)
-    @given(with_regions())
+    @given(drawn)
     def every(case: Case) -> None:
         note(f"seed {number}")
-        check(case)
+        check(case, **options)
 
     every()
 
 
 def test_random_programs_with_random_regions() -> None:
-    check_many(QUICK, 7)
+    check_many(QUICK, 7, with_regions())
 
 
 @pytest.mark.slow
@@ -138,4 +139,4 @@ def test_many_more_random_programs_with_random_regions() -> None:
 
     number = secrets.randbits(32)
     print(f"seed {number}")
-    check_many(LONG, number)
+    check_many(LONG, number, with_regions())
