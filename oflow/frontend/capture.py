@@ -194,7 +194,7 @@ def _modules(fn: Callable[..., Any]) -> dict[str, Module]:
             visit(name, thing.__func__)
         elif inspect.isfunction(thing):
             reached = inspect.getclosurevars(thing)
-            for inner, value in {**reached.nonlocals, **reached.globals}.items():
+            for inner, value in {**reached.nonlocals, **reached.globals, **_inner_globals(thing)}.items():
                 visit(inner, value)
         elif isinstance(thing, list | tuple):
             for index, item in enumerate(thing):
@@ -208,6 +208,16 @@ def _modules(fn: Callable[..., Any]) -> dict[str, Module]:
 
     visit("model", fn)
     return found
+
+
+def _inner_globals(fn: Any) -> dict[str, Any]:
+    """Globals that the functions written inside a function read."""
+    codes, names = [fn.__code__], list[str]()
+    for code in codes:  # grows
+        inside = [const for const in code.co_consts if inspect.iscode(const)]
+        codes += inside
+        names += [name for one in inside for name in one.co_names]
+    return {name: fn.__globals__[name] for name in names if name in fn.__globals__}
 
 
 def split_batch(specs: Sequence[Spec], micro_batches: int) -> None:

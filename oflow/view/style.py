@@ -37,7 +37,7 @@ def kind(device: str, stream: str, phase: str) -> str:
     """The key in KINDS: host actors, the streams that move data, else the phase."""
     if device.startswith("host:"):
         return "host"
-    if stream.startswith(("comm", "copy")):
+    if stream.startswith(("comm", "copy", "offload", "prefetch")):
         return "comm"
     return phase if phase in KINDS else "F"
 

@@ -218,6 +218,14 @@ def test_a_wrapped_module_keeps_its_names_and_attributes() -> None:
     assert names[0] == names[1]
 
 
+GLOBAL = layer()
+
+
+def test_a_function_written_inside_may_read_a_global_module() -> None:
+    program = trained(lambda x: of.recompute(lambda h: of.tanh(of.tanh(GLOBAL(h))))(x))
+    assert {p.name for p in program.graph.parameters} == {"weight", "bias", "optimizer.step"}
+
+
 def test_marks_are_for_what_can_be_called_in_a_traced_function() -> None:
     with pytest.raises(of.TraceError, match="takes a module, a function or nothing"):
         of.recompute(3)  # type: ignore[call-overload]
