@@ -41,7 +41,8 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One operator call. `line` is the user's file:line; `phase` F, B or update; `rate` acts per step; `stage` a pipeline chunk.
+    """One operator call. `line` is the user's file:line; `phase` F, B (or its halves I and W) or update; `rate` acts per step;
+    `stage` a pipeline chunk.
 
     `region`: the of.recompute regions it was traced in, outermost first; gradients are in those of their forward node.
     `placement` is where it runs; `wants` the layout it reads each operand in, from SBP inference until boxings are inserted.

@@ -1,4 +1,4 @@
-"""What `oflow explain` says about the layouts of a program: boxings, the assignment found, automatic choices."""
+"""What `oflow explain` says about a program: boxings, the assignment of layouts found, automatic choices of layouts and schedule."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from oflow import view
 from oflow.boxings import folded
 from oflow.cli.files import Given
-from oflow.compiler import ParameterChoice
+from oflow.compiler import ParameterChoice, ScheduleChoice
 from oflow.graph import Assignment, Graph, Recomputed
 
 
@@ -17,6 +17,7 @@ def layouts_text(given: Given) -> str:
     assignment, choices = _assignment(given), _choices(given)
     found = f"layouts: {assignment}\n" if assignment else ""
     chosen = "".join(f"  {one}\n" for one in choices)
+    chosen += "".join(f"  {one}\n" for one in _schedules(given))
     again = _recomputed(given)
     return f"{view.boxings(given.program.boxings())}\n{found}{chosen}{view.recomputed(again) if again else ''}"
 
@@ -31,6 +32,7 @@ def layout_facts(given: Given) -> dict[str, Any]:
         "assignment": asdict(assignment) if assignment else None,
         "recomputed": [asdict(one) for one in _recomputed(given)],
         "parameters": [_choice_facts(one) for one in _choices(given)],
+        "schedules": [asdict(one) for one in _schedules(given)],
     }
 
 
@@ -41,6 +43,10 @@ def _assignment(given: Given) -> Assignment | None:
 
 def _choices(given: Given) -> list[ParameterChoice]:
     return list(given.program.parameter_choices()) if given.program.given.layout == "auto" else []
+
+
+def _schedules(given: Given) -> list[ScheduleChoice]:
+    return list(given.program.schedule_choices()) if given.program.given.schedule == "auto" else []
 
 
 def _recomputed(given: Given) -> tuple[Recomputed, ...]:

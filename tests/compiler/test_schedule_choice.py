@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import oflow as of
 from oflow.check import check
+from oflow.cli import main
 from oflow.compiler import schedule_choice
 from oflow.compiler.chunks import fits
 from oflow.compiler.schedules import SCHEDULES
@@ -102,3 +104,30 @@ def test_stages_without_annotation_are_dealt_out_for_each_candidate() -> None:
     made = of.compile(loss, spec, optimizer=of.optim.SGD(lr=0.1), micro_batches=4, schedule="auto", machine=replace(machine(), name="m"))
     assert {"interleaved", "zero-bubble-v"} <= {choice.name for choice in made.schedule_choices()}
     assert made.plan.check().deadlock_free
+
+
+PROGRAM = """
+import oflow as of
+
+def build(schedule="auto"):
+    layer = of.nn.Linear(4, 4)
+
+    def loss(x):
+        with of.stage(0):
+            x = of.gelu(layer(x))
+        with of.stage(1):
+            return of.mean(of.square(x))
+
+    return of.compile(loss, of.spec((8, 4), "float32", of.placement("cpu", [0, 1]), of.B), optimizer=of.optim.SGD(0.1), micro_batches=4,
+                      schedule=schedule)
+"""
+
+
+def test_explain_lists_the_choices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM)
+    assert main(["explain", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "* " in shown and "  1f1b: " in shown and "s a step, bubble" in shown
+    assert main(["explain", str(path), "schedule=1f1b"]) == 0
+    assert "s a step, bubble" not in capsys.readouterr().out
