@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "check": EARLY | {"arrays", "native", "plan", "schedule"},
     "actors": EARLY | {"arrays", "check", "native", "plan", "trace"},
     "sizing": EARLY | {"arrays", "check", "plan"},
-    "compiler": LOGICAL | {"arrays", "plan", "schedule", "trace", "check", "actors", "sizing"},
+    "compiler": LOGICAL | {"arrays", "native", "plan", "schedule", "trace", "check", "actors", "sizing"},
     "backends": EARLY | {"arrays", "check", "graph", "native", "ops", "plan"},
     "state": EARLY,
     "checkpoint": {"errors"},

@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush
 
 from oflow.compiler.options import Options
 from oflow.compiler.overwrite import Temporary, overwrite
-from oflow.compiler.packing import pack
+from oflow.compiler.packing import MODEST, pack
 from oflow.machine import Cost, total
 from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, Scratch
 from oflow.types import TensorType
@@ -170,7 +170,7 @@ def _merge(plan: Plan, members: list[int], inside: set[int], rows: dict[int, int
     actors = [plan.actor_templates[m] for m in members]
     ports, place = _ports(actors, inside, rows)
     calls, temporaries = _calls(plan, actors, inside, place)
-    offsets = pack([(t.first, t.last + 1, t.nbytes) for t in temporaries])
+    offsets = pack([(t.first, t.last + 1, t.nbytes) for t in temporaries], MODEST)
     scratch = tuple(Scratch(t.types, offset) for t, offset in zip(temporaries, offsets, strict=True))
     first = actors[0]
     return replace(

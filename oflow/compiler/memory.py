@@ -13,7 +13,7 @@ from oflow.actors import simulate
 from oflow.check import act_graph, play, steady
 from oflow.compiler.options import Options
 from oflow.compiler.order import play_order
-from oflow.compiler.packing import Buffer, pack, peak, successions
+from oflow.compiler.packing import MODEST, Buffer, pack, peak, successions
 from oflow.compiler.stage_times import COMPUTE
 from oflow.plan import ActorTemplate, Plan, PortTemplate, RegisterTemplate, aligned
 from oflow.types import TensorType
@@ -64,7 +64,7 @@ def _lay_out(plan: Plan, lives: dict[int, _Life], length: int) -> Plan:
         arena = [r for r in rows if plan.register_templates[r].region == "arena"]
         state = [r for r in rows if plan.register_templates[r].region == "state"]
         buffers = [_buffer(plan, r, lives, devices, length) for r in arena]
-        placed = pack(buffers)
+        placed = pack(buffers, MODEST)
         controls |= _controls(plan, arena, buffers, placed, lives)
         top = 0
         for r in state:

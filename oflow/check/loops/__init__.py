@@ -24,14 +24,15 @@ Changing = MutableSequence[int]
 Loop = Callable[..., int]
 
 
-def run(loop: Loop, *columns: np.ndarray, compiled: bool | None = None) -> int:
-    """Call `loop` on the columns, which it may change; compiled: None chooses by size and by what there is."""
+def run(loop: Loop, *columns: np.ndarray, compiled: bool | None = None, kernels: str = f"{__name__}.compiled") -> int:
+    """Call `loop` on the columns, which it may change; compiled: None chooses by size and by what there is. kernels: the
+    module whose ``kernel(name)`` is the loop's machine code."""
     if compiled is None:
         compiled = max(map(len, columns)) > SMALL and available()
     if compiled:
         kept = [np.ascontiguousarray(column, np.int64) for column in columns]
         block = np.array([column.ctypes.data for column in kept], np.int64)
-        status = int(_routine(loop.__name__)(block.ctypes.data))
+        status = int(_routine(kernels, loop.__name__)(block.ctypes.data))
     else:
         kept = [column.tolist() for column in columns]
         status = loop(*kept)
@@ -42,8 +43,8 @@ def run(loop: Loop, *columns: np.ndarray, compiled: bool | None = None) -> int:
 
 
 @cache
-def _routine(name: str) -> Callable[[int], int]:
-    routine = f"{__name__}.compiled:kernel:{name}"
+def _routine(kernels: str, name: str) -> Callable[[int], int]:
+    routine = f"{kernels}:kernel:{name}"
     return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(addresses([routine])[routine])
 
 

@@ -1,0 +1,171 @@
+"""tighten: the valley search, restarted until a packing meets the bound or the steps are spent.
+
+Each restart ranks the buffers anew and goes twice as deep now and then (Luby, Sinclair & Zuckerman 1993), on the buffers as they
+are and on the smaller question that `joined` makes of them. Where the bound is not met, capacities a little above it are tried.
+Times that no buffer lives across part the question; each part is solved alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+
+import numpy as np
+
+from oflow.check.loops import run
+from oflow.compiler.packing import valleys
+from oflow.compiler.packing.greedy import Buffer
+from oflow.compiler.packing.joined import Part, join
+from oflow.native import available
+
+JOINED = (4, 0, 2)
+"""Groups of how many parts are joined before the search, in turn."""
+SHORTEST = 300_000
+"""Steps of the shortest restart."""
+RESTARTS = 2_000
+"""Most restarts for one capacity."""
+LOOSER = (0, 512, 256, 128, 64, 32, 16)
+"""Capacities: the bound and these parts of it more."""
+
+KERNELS = f"{__package__}.compiled"
+
+Column = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+def tighten(buffers: Sequence[Buffer], offsets: list[int], bound: int, effort: int) -> list[int]:
+    """Offsets with a peak below that of `offsets` where `effort` steps find some, and no less than `bound`."""
+    best = list(offsets)
+    parts = _apart(buffers)
+    for alone, part in enumerate(parts, 1):
+        share = effort // (len(parts) + 1 - alone)
+        found, work = _least(buffers, part, best, bound, share)
+        effort -= work
+        for i, offset in zip(part, found, strict=True):
+            best[i] = offset
+    return best
+
+
+def _apart(buffers: Sequence[Buffer]) -> list[list[int]]:
+    """Buffers by the stretches of time that none of them lives across the border of."""
+    found: list[list[int]] = []
+    until = None
+    living = [i for i, (start, stop, nbytes) in enumerate(buffers) if nbytes and start < stop]
+    for i in sorted(living, key=lambda i: buffers[i][:2]):
+        start, stop, _ = buffers[i]
+        if until is None or start >= until:
+            found.append([])
+            until = stop
+        found[-1].append(i)
+        until = max(until, stop)
+    return found
+
+
+def _least(buffers: Sequence[Buffer], part: list[int], offsets: list[int], bound: int, effort: int) -> tuple[list[int], int]:
+    """Offsets of a part, and the steps taken. The bound gets half of the steps, looser capacities, loosest last, half of the rest."""
+    had = [offsets[i] for i in part]
+    most = max(offsets[i] + buffers[i][2] for i in part)
+    spent = 0
+    parts = [Part(*buffers[i], ((at, 0),)) for at, i in enumerate(part)]
+    questions = [Question(join(parts, most)) for most in dict.fromkeys(JOINED)] if len(part) ** 2 < effort else []
+    for looser in LOOSER if questions else ():
+        capacity = bound + (bound // looser if looser else 0)
+        if capacity >= most:
+            break
+        room = (effort - spent) // 2
+        found, work = _restarted(questions, capacity, room)
+        spent += work
+        if found is not None:
+            return found, spent
+    return had, spent
+
+
+def _restarted(questions: list[Question], capacity: int, effort: int) -> tuple[list[int] | None, int]:
+    spent = 0
+    open_ = list(questions)
+    for turn, length in zip(range(RESTARTS), _lengths(), strict=False):
+        if spent >= effort or not open_:
+            break
+        question = open_[turn % len(open_)]
+        status, work = question.search(capacity, turn // len(open_), min(SHORTEST * length, effort - spent))
+        spent += work
+        if status == valleys.FOUND:
+            return question.offsets(), spent
+        if status == valleys.IMPOSSIBLE:
+            open_.remove(question)
+    return None, spent
+
+
+def _lengths() -> Iterator[int]:
+    """1 1 2 1 1 2 4 1 1 2 ... (Luby, Sinclair & Zuckerman)."""
+    for i in count(1):
+        k = i
+        while (k + 1) & k:  # not all ones
+            k -= (1 << (k.bit_length() - 1)) - 1
+        yield (k + 1) // 2
+
+
+class Question:
+    """Parts to lay, as columns for the search; weights stay from one restart to the next."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        times = sorted({t for part in parts for t in (part.start, part.stop)})
+        at = {time: section for section, time in enumerate(times)}
+        self.parts = parts
+        self.start, self.stop, self.size = (
+            np.array([find(part) for part in parts], np.int64)
+            for find in (lambda p: at[p.start], lambda p: at[p.stop], lambda p: p.nbytes)
+        )
+        self.sections = len(times) - 1
+        self.widest = 2 + int(max(np.bincount(self.start).max(), np.bincount(self.stop).max()))
+        self.offset = np.zeros(len(parts), np.int64)
+        self.weight = np.full(self.sections + 1, 10, np.int64)
+
+    def offsets(self) -> list[int]:
+        """Of all members, in the order of their numbers."""
+        pairs = [
+            (member, int(at) + offset)
+            for part, at in zip(self.parts, self.offset, strict=True)
+            for member, offset in part.members
+        ]
+        return [offset for _, offset in sorted(pairs)]
+
+    def search(self, capacity: int, turn: int, limit: int) -> tuple[int, int]:
+        """(status, steps) of one start of the search with the ranking of this turn."""
+        sections, buffers = self.sections, len(self.parts)
+        ranked = self._ranking(turn)
+        rest = _over(self.start, self.stop, self.size, sections)
+        n = np.zeros(valleys.NUMBERS, np.int64)
+        decisions, scratch = 4 * buffers + 8, 2 * buffers + 4
+        n[valleys.SECTIONS], n[valleys.DECISIONS], n[valleys.CAPACITY] = sections, decisions, capacity
+        n[valleys.LIMIT], n[valleys.UNPLACED] = limit, buffers
+        status = run(
+            valleys.search, n, self.start, self.stop, self.size, *_listed(self.start, ranked, sections),
+            *_listed(self.stop, ranked, sections), np.zeros(buffers, np.int64), self.offset, np.zeros(sections, np.int64), rest,
+            capacity - rest, _over(self.start + 1, self.stop, np.ones(buffers, np.int64), sections + 1), self.weight,
+            *(np.zeros(decisions, np.int64) for _ in range(12)), np.zeros(decisions * self.widest, np.int64),
+            *(np.zeros(scratch, np.int64) for _ in range(4)), compiled=limit >= SHORTEST and available(), kernels=KERNELS,
+        )  # fmt: skip
+        return status, int(n[valleys.WORK])
+
+    def _ranking(self, turn: int) -> Column:
+        """Buffers, those to be tried first at the front: by area, by life, by size, then each of them a little disturbed."""
+        life = self.stop - self.start
+        worth = (self.size * life, life, self.size)[turn % 3].astype(np.float64)
+        if turn >= 3:
+            worth *= np.random.default_rng(turn).uniform(0.5, 1.5, len(worth))
+        return np.argsort(-worth, kind="stable")
+
+
+def _over(start: Column, stop: Column, amount: Column, sections: int) -> Column:
+    """The sum over each section of the amounts that stand in [start, stop)."""
+    change = np.zeros(sections + 1, np.int64)
+    np.add.at(change, start, amount)
+    np.add.at(change, np.maximum(stop, start), -amount)
+    return np.cumsum(change)[:sections]
+
+
+def _listed(border: Column, ranked: Column, sections: int) -> tuple[Column, Column]:
+    """(first, buffers): the buffers at border t are ``buffers[first[t]:first[t + 1]]``, in the order of their rank."""
+    first = np.zeros(sections + 2, np.int64)
+    np.cumsum(np.bincount(border, minlength=sections + 1), out=first[1:])
+    return first, ranked[np.argsort(border[ranked], kind="stable")]
