@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from oflow.check.acts import ActGraph
 from oflow.check.blocks import blocks, extents, nobody_owns, scratch_fits
+from oflow.check.room import room_text
 from oflow.check.turns import prove_turns
 from oflow.errors import OutOfMemory
 from oflow.plan import Plan
@@ -28,22 +29,4 @@ def devices_hold(plan: Plan) -> None:
         need = plan.arenas.get(device, 0) + plan.states.get(device, 0)
         have = plan.machine.device(device).memory_nbytes if need else 0
         if need > have:
-            table = "".join(f"\n  {nbytes:>15,} bytes  {what}" for nbytes, what in _largest(plan, device)[:8])
-            raise OutOfMemory(
-                f"{device} has {have:,} bytes of memory, the plan needs {need:,} ({plan.arenas.get(device, 0):,} arena + "
-                f"{plan.states.get(device, 0):,} state). The largest parts:{table}\n"
-                "Use more devices, smaller micro-batches, or fewer slots.",
-                device=device, lacking=need - have,
-            )  # fmt: skip
-
-
-def _largest(plan: Plan, device: str) -> list[tuple[int, str]]:
-    """(bytes, what it is and which line of the user made it) of everything on a device, largest first."""
-    lines = {r.id: plan.actor_templates[plan.actors[r.producer].template].line for r in plan.registers if r.producer >= 0}
-    parts = [
-        (r.nbytes, f"{r.slots} x {r.type}  {r.label} ({r.region}) {lines.get(r.id, '')}")
-        for r in plan.registers
-        if r.device == device
-    ]
-    scratches = [(n, f"scratch of stream {stream}") for stream, (_, n) in plan.scratches.items() if stream.startswith(f"{device}/")]
-    return sorted(parts + scratches, key=lambda part: -part[0])
+            raise OutOfMemory(room_text(plan, device, have), device=device, lacking=need - have)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from oflow.check import check
+from oflow.check.room import remedies
 from oflow.errors import OutOfMemory, PlanError
 from oflow.machine import Device, Machine
 from oflow.plan import ALIGNMENT, Plan, Scratch
@@ -88,11 +89,24 @@ def test_registers_lie_inside_their_arena():
         check(replace(line(), arenas={"cpu:0": 191}))
 
 
-def test_out_of_memory_shows_the_largest():
+def test_out_of_memory_says_what_takes_the_bytes_and_what_would_help(golden):
     plan = replace(pipeline_1f1b(2, 3), machine=Machine("tiny", {"cpu": Device(memory_nbytes=200)}))
     with pytest.raises(OutOfMemory) as e:
         check(plan)
-    assert "cpu:0 has 200 bytes" in str(e.value) and "2 x f32[4]  stash0@cpu:0 (arena)" in str(e.value)
+    golden("out_of_memory.txt", f"{e.value}\n")
+
+
+def test_optimizer_state_that_is_repeated_can_be_split():
+    b = PlanBuilder()
+    weight, moment = (b.register(name, "cpu:0", 1) for name in ("w", "w.m"))
+    b.actor("read", "cpu:0", [(weight, 1, "whole")], [])
+    b.actor("update", "cpu:0", [], [(weight, 1, "keep"), (moment, 1, "keep")])
+    plan = b.plan()
+    four = tuple(f"cpu:{i}" for i in range(4))
+    kept = tuple(replace(t, region="state", state=t.name, layout="B") for t in plan.register_templates)
+    actors = tuple(replace(t, ports=tuple(replace(p, peers=()) for p in t.ports)) for t in plan.actor_templates)
+    plan = replace(plan, actor_templates=actors, register_templates=kept, rank_table=(four,) * len(plan.rank_table))
+    assert [(r.words, r.nbytes) for r in remedies(plan, "cpu:2")] == [("zero=1", ALIGNMENT * 3 // 4)]
 
 
 def random_line(rng: random.Random, seed: int) -> Plan:

@@ -25,7 +25,7 @@ __all__ = ["MODEST", "THOROUGH", "Buffer", "load", "pack", "peak", "successions"
 
 MODEST = 300_000
 """Steps of the search that Python takes in less than a second."""
-THOROUGH = 8_000_000_000
+THOROUGH = 16_000_000_000
 """Steps that machine code takes in well under a minute."""
 
 Key = Callable[[Buffer], tuple[int, ...]]

@@ -22,10 +22,12 @@ JOINED = (4, 0, 2)
 """Groups of how many parts are joined before the search, in turn."""
 SHORTEST = 300_000
 """Steps of the shortest restart."""
-RESTARTS = 2_000
+RESTARTS = 20_000
 """Most restarts for one capacity."""
-LOOSER = (0, 512, 256, 128, 64, 32, 16)
-"""Capacities: the bound and these parts of it more."""
+LOOSE = (4, 6, 8, 12, 16, 24, 32, 48)
+"""Capacities that are tried first, each with little effort, until one is not met: the bound and these parts of it more."""
+TIGHT = (0, 512, 256, 128, 64, 48)
+"""Then these (0: the bound itself), with the effort that is left."""
 
 KERNELS = f"{__package__}.compiled"
 
@@ -61,25 +63,37 @@ def _apart(buffers: Sequence[Buffer]) -> list[list[int]]:
 
 
 def _least(buffers: Sequence[Buffer], part: list[int], offsets: list[int], bound: int, effort: int) -> tuple[list[int], int]:
-    """Offsets of a part, and the steps taken. The bound gets half of the steps, looser capacities, loosest last, half of the rest."""
-    had = [offsets[i] for i in part]
-    most = max(offsets[i] + buffers[i][2] for i in part)
-    spent = 0
+    """Offsets of a part, and the steps taken. Half of what is left goes to each capacity in turn: the bound gets most."""
+    best = [offsets[i] for i in part]
+    most = _peak(buffers, part, best)
+    if most <= bound or len(part) ** 2 > effort:
+        return best, 0
     parts = [Part(*buffers[i], ((at, 0),)) for at, i in enumerate(part)]
-    questions = [Question(join(parts, most)) for most in dict.fromkeys(JOINED)] if len(part) ** 2 < effort else []
-    for looser in LOOSER if questions else ():
+    questions = [Question(join(parts, size)) for size in JOINED]
+    spent = 0
+    for looser in LOOSE:
+        if bound + bound // looser < most:
+            found, work = _restarted(questions, bound + bound // looser, effort // 16)
+            spent += work
+            if found is None:
+                break
+            best, most = found, _peak(buffers, part, found)
+    for looser in TIGHT:
         capacity = bound + (bound // looser if looser else 0)
-        if capacity >= most:
-            break
-        room = (effort - spent) // 2
-        found, work = _restarted(questions, capacity, room)
-        spent += work
-        if found is not None:
-            return found, spent
-    return had, spent
+        if capacity < most:
+            found, work = _restarted(questions, capacity, (effort - spent) // 2)
+            spent += work
+            if found is not None:
+                return found, spent
+    return best, spent
+
+
+def _peak(buffers: Sequence[Buffer], part: list[int], offsets: list[int]) -> int:
+    return max(offset + buffers[i][2] for i, offset in zip(part, offsets, strict=True))
 
 
 def _restarted(questions: list[Question], capacity: int, effort: int) -> tuple[list[int] | None, int]:
+    """Offsets within the capacity, where some are found, and the steps taken."""
     spent = 0
     open_ = list(questions)
     for turn, length in zip(range(RESTARTS), _lengths(), strict=False):
