@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 
 from oflow.plan import Plan, Register
 
 KINDS = ("parameters", "optimizer state", "stash", "copies", "inputs", "passing values", "scratch")
-"""stash: made by a forward, read by a backward pass. copies: boxings and other moves, made on streams of their own. passing values: all other registers."""
+"""stash: made by a forward, read by a backward pass. copies: boxings and other moves, made on streams of their own.
+passing values: all other registers."""
 SHOWN = 8
 
 
@@ -139,9 +141,9 @@ def _halved(plan: Plan, register: Register) -> int:
 
 
 def _copies(plan: Plan, register: Register) -> int:
-    """How many devices surely hold the same shard: all of them for B on every mesh axis, else at least two if there is a B."""
-    words = register.layout.strip("()").replace(" ", "").split(",") if register.layout else []
-    ranks = len(plan.rank_table[plan.register_templates[register.template].group])
-    if words and all(word == "B" for word in words):
-        return ranks
-    return 2 if "B" in words and ranks > 2 else 1
+    """How many devices hold the same shard: the mesh axes where the layout says B; 1 where the plan does not say its mesh."""
+    template = plan.register_templates[register.template]
+    words = register.layout.strip("()").replace(" ", "").split(",")
+    if len(words) != len(template.mesh):
+        return 1
+    return prod(size for word, size in zip(words, template.mesh, strict=True) if word == "B")

@@ -103,7 +103,7 @@ def test_optimizer_state_that_is_repeated_can_be_split():
     b.actor("update", "cpu:0", [], [(weight, 1, "keep"), (moment, 1, "keep")])
     plan = b.plan()
     four = tuple(f"cpu:{i}" for i in range(4))
-    kept = tuple(replace(t, region="state", state=t.name, layout="B") for t in plan.register_templates)
+    kept = tuple(replace(t, region="state", state=t.name, layout="B", mesh=(4,)) for t in plan.register_templates)
     actors = tuple(replace(t, ports=tuple(replace(p, peers=()) for p in t.ports)) for t in plan.actor_templates)
     plan = replace(plan, actor_templates=actors, register_templates=kept, rank_table=(four,) * len(plan.rank_table))
     assert [(r.words, r.nbytes) for r in remedies(plan, "cpu:2")] == [("zero=1", ALIGNMENT * 3 // 4)]
