@@ -351,10 +351,16 @@ class Program:
 
     # ------------------------------------------------------------ looking
 
+    def record(self, on: bool = True) -> None:
+        """Keep a measured trace from the next step on, as compile(record=True) does from the first, or no longer. Drains the stream."""
+        if self._options.record != on:
+            self.close()
+            self._options = replace(self._options, record=on)
+
     def trace(self) -> Trace:
-        """The measured trace of the steps so far (compile with record=True)."""
+        """The measured trace of the steps so far (compile with record=True, or call `record`)."""
         if self._run is None or not self._options.record:
-            raise PlanError("there is no recording; compile with record=True and run a step first")
+            raise PlanError("there is no recording; compile with record=True, or call record(), and run a step first")
         self.quiesce()
         return self._run.session.trace()
 

@@ -9,7 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
 
+import msgspec
 import numpy as np
+
+from oflow.errors import PlanError
 
 Row = TypeVar("Row")
 
@@ -142,3 +145,74 @@ class Trace:
         spans = self.spans
         seconds = np.bincount(spans.stream, weights=spans.stop - spans.start, minlength=len(spans.streams))
         return dict(zip(spans.streams, seconds.tolist(), strict=True))
+
+    def to_json(self) -> str:
+        """As text, which `from_json` reads: the columns as they are, times in seconds."""
+        parts = {"spans": _plain(self.spans), "events": _plain(self.events)}
+        return msgspec.json.encode({"version": VERSION, "source": self.source, "steps": self.steps, **parts}).decode()
+
+    @staticmethod
+    def from_json(text: str | bytes) -> Trace:
+        """Raises PlanError for text that is no trace. Whether it is one of a plan is for who lays it over that plan to say."""
+        try:
+            found = msgspec.json.decode(text, type=_File)
+        except (msgspec.DecodeError, UnicodeDecodeError) as e:
+            raise PlanError(f"this is no trace: {e}; Trace.to_json and oflow view FILE timeline -o NAME.trace write one") from e
+        _verify(found)
+        spans, events = found.spans, found.events
+        numbers = [np.array(column, np.int64) for column in (spans.actor, spans.act, spans.stream)]
+        times = [np.array(column, np.float64) for column in (spans.start, spans.stop)]
+        handed = [np.array(column, np.int64) for column in (events.register, events.slot, events.event)]
+        made = SlotEvents(np.array(events.time, np.float64), *handed)
+        return Trace(Spans(tuple(spans.streams), *numbers, *times), made, found.steps, found.source)
+
+
+# ---------------------------------------------------------------- files
+
+VERSION = 1
+
+
+class _Spans(msgspec.Struct, forbid_unknown_fields=True):
+    streams: list[str]
+    actor: list[int]
+    act: list[int]
+    stream: list[int]
+    start: list[float]
+    stop: list[float]
+
+
+class _Events(msgspec.Struct, forbid_unknown_fields=True):
+    time: list[float]
+    register: list[int]
+    slot: list[int]
+    event: list[int]
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    version: int
+    source: str
+    steps: int
+    spans: _Spans
+    events: _Events
+
+
+def _plain(columns: Spans | SlotEvents) -> dict[str, Any]:
+    found = {f.name: getattr(columns, f.name) for f in fields(columns)}
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in found.items()}
+
+
+def _verify(found: _File) -> None:
+    """Raises PlanError for columns of unequal length, numbers out of their range, and time that runs backwards."""
+    spans, events = found.spans, found.events
+    whole = {"actor": spans.actor, "act": spans.act, "stream": spans.stream}
+    handed = {"register": events.register, "slot": events.slot, "event": events.event}
+    wrong = [name for name, column in (whole | handed).items() if min(column, default=0) < 0 or max(column, default=0) >= 1 << 62]
+    wrong += [name for name, column in (("start", spans.start), ("time", events.time)) if min(column, default=0.0) < 0]
+    wrong += ["stream"] * (max(spans.stream, default=-1) >= len(spans.streams)) + ["event"] * (max(events.event, default=0) >= len(EVENTS))
+    wrong += ["version"] * (found.version != VERSION) + ["steps"] * (found.steps < 1)
+    if len({*map(len, whole.values()), len(spans.start), len(spans.stop)}) > 1 or len({*map(len, handed.values()), len(events.time)}) > 1:
+        wrong.append("columns of unequal length")
+    elif any(start > stop for start, stop in zip(spans.start, spans.stop, strict=True)):
+        wrong.append("stop")
+    if wrong:
+        raise PlanError(f"this is no trace, or a damaged one: {', '.join(dict.fromkeys(wrong))}")

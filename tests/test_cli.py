@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from oflow import machine as machines
+from oflow.actors import simulate
 from oflow.check import check
 from oflow.cli import COMMANDS, main
 from oflow.cli.files import parse_words
@@ -21,6 +22,7 @@ from oflow.errors import DeadlockError, PlanError
 from oflow.machine import preset
 from oflow.plan import Plan
 from oflow.schedule import Schedule
+from oflow.trace import Trace
 from tests import test_machine as machine_tests
 from tests.plans import pipeline_1f1b
 
@@ -416,6 +418,30 @@ def test_view_and_diff_of_a_program(program_file: Path, tmp_path: Path, capsys: 
     assert "f32[6, 3]" in capsys.readouterr().out
     assert main(["diff", str(program_file), str(program_file), "a.width=4", "b.width=400"]) == 0
     assert "state bytes" in capsys.readouterr().out
+
+
+def test_a_report_with_a_measured_run(program_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["view", str(program_file), "timeline", "--measured", "run"]) == 2
+    assert "virtual" in capsys.readouterr().err
+    program_file.write_text(program_file.read_text().replace('executor="simulator"', 'executor="threads"'))
+    out, recorded, other = tmp_path / "report.html", tmp_path / "steps.trace", tmp_path / "other.trace"
+    assert main(["view", str(program_file), "timeline", "--measured", "run", "--steps", "2", "-o", str(recorded)]) == 0
+    trace = Trace.from_json(recorded.read_text())
+    assert (trace.source, trace.steps) == ("measured", 2) and len(trace.events)
+    for measured in (str(recorded), "run"):
+        assert main(["view", str(program_file), "--measured", measured, "-o", str(out)]) == 0
+        assert '"measured":{"source":"measured"' in out.read_text()
+    capsys.readouterr()
+    assert main(["view", str(program_file), "--measured", str(tmp_path / "none.trace"), "-o", str(out)]) == 2
+    assert "there is no file" in capsys.readouterr().err
+    other.write_text(simulate(pipeline_1f1b(3, 4), steps=1).to_json())
+    assert main(["view", str(program_file), "--measured", str(other), "-o", str(out)]) == 1
+    assert "of another plan" in capsys.readouterr().err
+
+
+def test_a_plan_alone_cannot_be_measured(plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["view", str(plan_file), "--measured", "run", "-o", str(tmp_path / "report.html")]) == 2
+    assert "cannot run" in capsys.readouterr().err
 
 
 def test_bench(program_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "boxings": EARLY | {"graph", "ops"},
     "frontend": EARLY | {"graph", "ops"},
     "schedule": {"errors"},
-    "trace": set(),
+    "trace": {"errors"},
     "plan": EARLY,
     "arrays": EARLY | {"native", "plan"},
     "check": EARLY | {"arrays", "native", "plan", "schedule"},

@@ -43,9 +43,10 @@ COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
         ),
     ),
     "view": (
-        view_file, "draw the plan, graph, timeline, memory or schedule; -o FILE.(svg|dot|html|json|txt|csv) chooses the form",
+        view_file, "draw the plan, graph, timeline, memory or schedule; -o FILE.(svg|dot|html|json|trace|txt|csv) chooses the form",
         (
-            "oflow view examples/digits.py -o report.html", "oflow view plan.json memory -o memory.svg",
+            "oflow view examples/digits.py -o report.html", "oflow view examples/digits.py --measured run -o report.html",
+            "oflow view examples/digits.py timeline --measured run -o steps.trace", "oflow view plan.json memory -o memory.svg",
             "oflow view examples/gpt.py slots per=micro-batch -o curve.svg",
             "oflow view schedule.csv -o schedule.svg F=1 I=1 W=1 comm=0.1", "oflow view schedule.csv -o with_messages.csv messages=true",
         ),
@@ -91,7 +92,11 @@ def _add_flags(name: str, made: ArgumentParser) -> None:
         made.add_argument("--after", metavar="PASS", help="show what this pass made; an unknown name lists the passes")
     if name in ("simulate", "view"):
         made.add_argument("-o", "--output", metavar="OUT", help="write to this file; its suffix chooses the form")
-        made.add_argument("--steps", type=int, default=3, help="steps to simulate (default 3)")
+        made.add_argument("--steps", type=int, help="steps to simulate (default 3, for a report 2)")
+    if name == "view":
+        made.add_argument(
+            "--measured", metavar="TRACE", help="lay this recording (a .trace file) over the simulated run; run: of steps that are run now"
+        )
     if name == "simulate":
         made.add_argument("--machine", metavar="NAME", help="predict for a preset or a machine file; default: the plan's machine")
         made.add_argument("--workers", type=_positive, metavar="W", help="cores that the devices share (default: the machine's)")

@@ -16,10 +16,10 @@ from oflow.check import check as prove
 from oflow.cli.files import Given, Options, UsageError, opened
 from oflow.cli.layouts import layout_facts, layouts_text
 from oflow.cli.machine import machine_of
+from oflow.cli.report import measured_trace, report
 from oflow.cli.schedules import check_schedule, view_schedule
 from oflow.cli.slots import curve, explain_period, explain_slots, split_options
 from oflow.cli.train import Measured, measured_step
-from oflow.errors import PlanError
 from oflow.graph import Graph
 from oflow.plan import Plan
 from oflow.trace import Trace
@@ -27,6 +27,8 @@ from oflow.view.style import seconds_text
 
 DISTURBED = 0.03
 """Share of waiting for a core from which a measurement is not to be trusted."""
+STEPS = 3
+"""Steps that are simulated or recorded, if nobody says how many."""
 SHOWN = ("plan", "graph", "timeline", "memory", "schedule", "slots")
 QUESTIONS = {"slots": explain_slots, "period": explain_period}
 """Words that `explain` answers instead of showing the plan."""
@@ -126,7 +128,7 @@ def _compared(facts: dict[str, Any], measured: Measured) -> dict[str, Any]:
 def _steps(args: Namespace, options: Options) -> tuple[int, Options]:
     """``steps=N`` is ours for a file that cannot take it; a program's own ``steps`` option needs ``--steps`` for ours."""
     ours = Path(args.file).suffix != ".py" and "steps" in options
-    steps = options["steps"] if ours else args.steps
+    steps = options["steps"] if ours else STEPS if args.steps is None else args.steps
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
         raise UsageError(f"steps={steps} is no number of steps")
     return steps, {k: v for k, v in options.items() if not (ours and k == "steps")}
@@ -183,8 +185,14 @@ def view_file(args: Namespace, words: list[str], options: Options) -> None:
     asked, options = split_options(options) if what == "slots" else ({}, options)
     with opened(args.file, options) as given:
         suffix = Path(args.output).suffix if args.output else ".json" if args.json else ".txt"
-        trace = run_simulator(given.plan, steps=steps) if suffix == ".html" or what == "timeline" else None
-        made = curve(given, suffix, asked) if what == "slots" else picture(given, what, suffix, trace)
+        measured = measured_trace(given, args.measured, steps) if args.measured else None
+        if suffix == ".html":
+            made = report(given, args.steps, measured)
+        elif what == "slots":
+            made = curve(given, suffix, asked)
+        else:
+            trace = measured or (run_simulator(given.plan, steps=steps) if what == "timeline" else None)
+            made = picture(given, what, suffix, trace)
         if args.output:
             _write(args.output, made)
             print(json.dumps({"file": args.output, "nbytes": len(made.encode())}) if args.json else f"wrote {args.output}")
@@ -194,14 +202,6 @@ def view_file(args: Namespace, words: list[str], options: Options) -> None:
 
 def picture(given: Given, what: str, suffix: str, trace: Trace | None) -> str:
     """What to show, in the form a suffix names. Raises UsageError for a pair that does not exist."""
-    plan = given.plan
-    if suffix == ".html":
-        try:
-            proof = prove(plan)
-        except PlanError:
-            proof = None
-        boxings = given.program.boxings() if given.graph is not None else ()
-        return view.html(plan, trace, given.graph, proof, boxings=boxings, file=str(given.path))
     makers = _makers(given, what, trace)
     if suffix not in makers:
         forms = ", ".join(sorted({*makers, ".html"}))
@@ -224,7 +224,7 @@ def _makers(given: Given, what: str, trace: Trace | None) -> dict[str, Callable[
     if what == "timeline" and trace is not None:
         return {
             ".txt": partial(view.text, trace, plan), ".svg": partial(view.timeline, trace, plan),
-            ".json": partial(view.perfetto, trace, plan),
+            ".json": partial(view.perfetto, trace, plan), ".trace": trace.to_json,
         }  # fmt: skip
     if what == "memory":
         return {".svg": partial(view.memory, plan)}

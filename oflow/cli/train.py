@@ -159,7 +159,7 @@ def bench(args: Namespace, words: list[str], options: Options) -> None:
     if words:
         raise UsageError(f"bench does not know what {words[0]!r} means; options are key=value")
     with opened(args.file, options) as given:
-        few = _few(given)
+        few = few_batches(given)
         feed = itertools.islice(itertools.cycle(few), args.warm_up + args.steps)
         times = [time.perf_counter() for _ in given.program.stream(feed)]
         laps = [stop - start for start, stop in itertools.pairwise(times)][max(0, args.warm_up - 1) :]
@@ -172,7 +172,7 @@ def bench(args: Namespace, words: list[str], options: Options) -> None:
             print(f"{acts} acts a step, {acts / median:,.0f} acts a second")
 
 
-def _few(given: Given) -> list[Any]:
+def few_batches(given: Given) -> list[Any]:
     """A few batches of the file."""
     few = list(itertools.islice(_batches(given), 8))
     if not few:
@@ -190,7 +190,7 @@ class Measured:
 
 def measured_step(given: Given, seconds: float = 3.0) -> Measured:
     """The step of the running program: the median of the quietest quarter of many short rounds of steps, which overlap."""
-    few = _few(given)
+    few = few_batches(given)
 
     def lap(steps: int) -> Measured:
         start, before = time.perf_counter(), waited_seconds()

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -82,8 +83,20 @@ def report_data(
 def _given(trace: Trace | None, measured: Trace | None) -> tuple[Trace | None, Trace | None]:
     """A measured trace that was given as the only one is the measured one."""
     if trace is not None and trace.source == "measured" and measured is None:
-        return None, trace
-    return trace, measured
+        trace, measured = None, trace
+    return trace, _from_first_act(measured) if measured is not None else None
+
+
+def _from_first_act(trace: Trace) -> Trace:
+    """The trace with time that counts from its first act: before that threads were started."""
+    spans, events = trace.spans, trace.events
+    zero = float(spans.start.min(initial=math.inf))
+    if not 0.0 < zero < math.inf:
+        return trace
+    return replace(
+        trace, spans=replace(spans, start=spans.start - zero, stop=spans.stop - zero),
+        events=replace(events, time=np.maximum(events.time - zero, 0.0)),
+    )  # fmt: skip
 
 
 def _acts(plan: Plan, t: Tables) -> ActGraph | None:

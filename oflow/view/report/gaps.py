@@ -26,8 +26,8 @@ INPUT, FREE_SLOT, STREAM, PARTNER, CORE, CALLER, END = range(len(REASONS))
 class Gaps:
     """In order of stream and time. stream: its number in ``tables.streams``; start, stop: seconds; why: a number in REASONS.
 
-    actor: the row that acts next (-1: none); register: the row it waited for, or -1; other: the row of whoever filled, emptied or
-    came last, or -1.
+    actor: the row that acts next (-1: none); register: the row that it, or its partner, waited for, or -1; other: the row of whoever
+    filled or emptied a slot of it, or of the partner that came last, or -1.
     """
 
     stream: np.ndarray
@@ -104,42 +104,38 @@ def _waits(spans: Spans, graph: ActGraph) -> _Waits:
     t = graph.tables
     step, act = np.divmod(spans.act, t.acts[spans.actor])
     node = graph.bases[spans.actor] + act
-    steps = int(step.max(initial=-1)) + 1
-    stops = np.full((steps, len(graph)), -np.inf)
+    shape = (int(step.max(initial=-1)) + 1, len(graph))
+    stops = np.full(shape, -np.inf)
     stops[step, node] = spans.stop
-    into = _into(graph)
-    gate = np.arange(len(graph))
-    """The node that an act starts with: its rendezvous, or itself."""
-    meets = graph.kinds == MEET
-    gate[graph.targets[meets]] = graph.sources[meets]
-    arc = np.full((steps, len(graph)), -1)
-    until = np.full((steps, len(graph)), -np.inf)
-    for number in range(steps):
-        arc[number], until[number] = _last(graph, into, stops, number)
-    found, seconds = arc[step, gate[node]], until[step, gate[node]]
+    arc, until, last = np.full(shape, -1), np.full(shape, -np.inf), np.zeros(shape, np.int64)
+    into, partners = _into(graph), _partners(graph)
+    for number in range(len(stops)):
+        arc[number], until[number] = _latest(graph, into, stops, number)
+        last[number] = _last_partner(partners, until[number])
+    latest = last[step, node]
+    found, partner = arc[step, latest], latest != node
     there = found >= 0
     one = np.where(there, found, 0)
     kind = _at(graph.kinds, one)
-    partner = there & (gate[node] != node) & (_at(graph.waiters, one) != node)
     why = np.where(partner, PARTNER, np.where(kind == DATA, INPUT, np.where(kind == SLOT, FREE_SLOT, STREAM)))
-    of_register = there & ((kind == DATA) | (kind == SLOT))
-    other = np.where(partner, _at(graph.waiters, one), _at(graph.sources, one))
+    other = np.where(partner, latest, _at(graph.sources, one))
     return _Waits(
-        np.where(there, seconds, -np.inf), np.where(there, why, CORE), np.where(of_register, _at(graph.refs, one), -1),
+        np.where(there, until[step, latest], -np.inf), np.where(there, why, CORE),
+        np.where(there & ((kind == DATA) | (kind == SLOT)), _at(graph.refs, one), -1),
         np.where(there, _at(graph.owners, np.maximum(other, 0)), -1),
     )  # fmt: skip
 
 
 def _into(graph: ActGraph) -> tuple[np.ndarray, np.ndarray]:
-    """(N + 1) where the run of each node begins in the arcs into it but those of a rendezvous; inputs first, then slots, then order:
-    of two that end together the first is named."""
+    """(N + 1) where the run of each act begins in the arcs that it waits for itself; inputs first, then slots, then order: of two that
+    end together the first is named."""
     arcs = np.flatnonzero(graph.kinds != MEET)
-    ordered = arcs[np.lexsort((graph.kinds[arcs], graph.targets[arcs]))]
-    return starts(np.bincount(graph.targets[ordered], minlength=len(graph))), ordered
+    ordered = arcs[np.lexsort((graph.kinds[arcs], graph.waiters[arcs]))]
+    return starts(np.bincount(graph.waiters[ordered], minlength=len(graph))), ordered
 
 
-def _last(graph: ActGraph, into: tuple[np.ndarray, np.ndarray], stops: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """(N) of each node in one step the arc that ends last, -1 where there is none, and when it does."""
+def _latest(graph: ActGraph, into: tuple[np.ndarray, np.ndarray], stops: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """(N) of each act in one step the arc that ends last, -1 where there is none, and when it does."""
     first, ordered = into
     arc, until = np.full(len(graph), -1), np.full(len(graph), -np.inf)
     nodes = np.flatnonzero(np.diff(first))
@@ -148,8 +144,30 @@ def _last(graph: ActGraph, into: tuple[np.ndarray, np.ndarray], stops: np.ndarra
     before = step - graph.distances[ordered]
     ends = np.where(before >= 0, stops[np.maximum(before, 0), graph.sources[ordered]], -np.inf)
     until[nodes] = np.maximum.reduceat(ends, first[nodes])
-    last = np.where((ends == until[graph.targets[ordered]]) & (ends > -np.inf), np.arange(len(ordered)), len(ordered))
+    last = np.where((ends == until[graph.waiters[ordered]]) & (ends > -np.inf), np.arange(len(ordered)), len(ordered))
     place = np.minimum.reduceat(last, first[nodes])
     found = place < len(ordered)
     arc[nodes[found]] = ordered[place[found]]
     return arc, until
+
+
+def _partners(graph: ActGraph) -> tuple[np.ndarray, np.ndarray]:
+    """(N) the rendezvous of each act, or the act itself; and the acts that have one."""
+    meets = graph.kinds == MEET
+    gate = np.arange(len(graph))
+    gate[graph.targets[meets]] = graph.sources[meets]
+    return gate, graph.targets[meets]
+
+
+def _last_partner(partners: tuple[np.ndarray, np.ndarray], until: np.ndarray) -> np.ndarray:
+    """(N) of each act the one of its rendezvous that could start last: itself where none is later."""
+    gate, acts = partners
+    last = np.arange(len(gate))
+    best = np.full(len(gate), -np.inf)
+    np.maximum.at(best, gate[acts], until[acts])
+    latest = acts[until[acts] == best[gate[acts]]]
+    who = np.full(len(gate), len(gate))
+    np.minimum.at(who, gate[latest], latest)
+    late = acts[until[acts] < best[gate[acts]]]
+    last[late] = who[gate[late]]
+    return last
