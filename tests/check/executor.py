@@ -27,14 +27,16 @@ class Executor:
             for r in used
         }  # fmt: skip
 
-    def run(self, steps: int) -> Executor:
+    def run(self, steps: int, held: tuple[int, int] | None = None) -> Executor:
+        """held: an act (row, number) that takes as long as anything else can go on."""
         rows = range(len(self.plan.actors))
         while True:
             moves = [("finish", r) for r in rows if self.started[r] > self.done[r]]
             moves += [("start", r) for r in rows if all(self.may_start(p, steps) for p in self.partners(r))]
             if not moves:
                 break
-            kind, row = self.random.choice(moves)
+            others = [(kind, row) for kind, row in moves if (kind, row, self.done[row]) != ("finish", *(held or ()))]
+            kind, row = self.random.choice(others or moves)
             if kind == "finish":
                 self.done[row] += 1
             else:
@@ -72,13 +74,16 @@ class Executor:
         return all(turn + register.initial - self.windows(c, number) < register.slots for c in register.consumers)
 
     def start(self, row: int) -> None:
+        mine: list[tuple[int, int, int]] = []
         for port in self.plan.actors[row].outs:
             if port.every and self.started[row] % port.every == 0:
                 register = self.plan.registers[port.register]
-                taken = self.slot_bytes(register, self.started[row] // port.every)
+                start, stop = self.slot_bytes(register, self.started[row] // port.every)
                 for other in self.sharing.get(port.register, ()):
-                    if any(max(a, taken[0]) < min(b, taken[1]) for a, b in self.in_use(other)):
+                    used = self.in_use(other) + [(a, b) for number, a, b in mine if number == other.id]
+                    if any(max(a, start) < min(b, stop) for a, b in used):
                         self.clashes.add(frozenset((register.name, other.name)))
+                mine.append((port.register, start, stop))
         self.started[row] += 1
 
     def in_use(self, register: Register) -> list[tuple[int, int]]:
@@ -93,8 +98,8 @@ class Executor:
         return start, start + register.slot_nbytes
 
 
-def with_meetings(plan: Plan, seed: int) -> Plan:
-    """Some actors of equal acts on different ordered streams become partners."""
+def with_meetings(plan: Plan, seed: int, most: int = 2) -> Plan:
+    """Some actors of equal acts on different ordered streams become partners, 2 to `most` of them; groups overlap in their streams."""
     rng = random.Random(seed)
     templates = list(plan.actor_templates)
     rows = [a for a in plan.actors if plan.order.get(a.stream)]
@@ -102,9 +107,11 @@ def with_meetings(plan: Plan, seed: int) -> Plan:
     taken: set[int] = set()
     for a in rows:
         mates = [b for b in rows if b.id > a.id and b.acts == a.acts and b.stream != a.stream and not {a.id, b.id} & taken]
-        if mates and rng.random() < 0.6:
-            b = rng.choice(mates)
-            taken |= {a.id, b.id}
-            for row in (a.id, b.id):
+        if mates and a.id not in taken and rng.random() < 0.6:
+            group = {a.stream: a.id}
+            for b in rng.sample(mates, min(len(mates), rng.randint(1, most - 1))):
+                group.setdefault(b.stream, b.id)
+            taken |= set(group.values())
+            for row in group.values():
                 templates[row] = replace(templates[row], rendezvous=f"m{a.id}")
     return replace(plan, actor_templates=tuple(templates))
