@@ -151,6 +151,8 @@ def _check_boxing(plan: Plan, held: list[Held | None], actor: ActorTemplate, cal
     registers = {port.register for port in ports}
     if len(ports) != len(call.ins) or len(outs) != len(call.outs) or any(arg.types for arg in (*call.ins, *call.outs)):
         return
+    if not registers and outs and not any(kind.size for kind in plan.register_templates[outs[0].register].types):
+        return  # nothing is needed to make nothing
     if len(registers) != 1 or len(outs) != 1:
         raise _Wrong(0, f"{call.op} reads {len(registers)} registers and writes {len(outs)}, not one")
     (source,) = registers

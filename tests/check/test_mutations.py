@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import oflow as of
 from oflow.check import check
 from oflow.errors import PlanError
 from oflow.program import Program
@@ -63,3 +64,8 @@ def test_what_is_wrong_is_refused_by_name(seeds):
     counts = mutants(seeds)
     print(dict(counts))
     assert counts["refused"] > len(seeds) // 3 and counts["harmless"] > 0, counts
+
+
+def test_a_tensor_without_elements_needs_no_source():
+    where = of.placement("cpu", [0, 1])
+    assert of.compile(lambda x: -x, of.spec((0, 5), "float64", where, of.B)).plan.check().deadlock_free
