@@ -139,6 +139,8 @@ class RegisterTemplate:
     layout: str = ""
     shape: tuple[int, ...] = ()
     mesh: tuple[int, ...] = ()
+    ring: str = ""
+    """Registers of one ring lie together, as their offsets said before the ring had a place; they share bytes in turn."""
 
 
 # ---------------------------------------------------------------- stamped rows: made by the hundred thousand, so structs and not

@@ -20,6 +20,7 @@
     offload         the stash waits in the host's memory
     chain           what a stream runs back to back becomes one actor
     schedule        slots for every register, the order of the compute streams
+    rings           copies of split parameters, and gradients, take turns in rings of bytes
     order           the order of all other streams
     least_slots     the fewest bytes of slots at the same period, where the user says so
     memory          offsets, and control registers where bytes are shared
@@ -61,6 +62,7 @@ from oflow.compiler.place import place
 from oflow.compiler.recompute import recompute
 from oflow.compiler.recomputed import recomputed
 from oflow.compiler.reuse import reuse
+from oflow.compiler.rings import rings
 from oflow.compiler.schedule import schedule
 from oflow.compiler.schedule_choice import ScheduleChoice, best_schedule
 from oflow.compiler.simplify import simplify
@@ -95,6 +97,7 @@ PLAN_PASSES: tuple[Callable[[Plan, Options], Plan], ...] = (
     offload,
     chain,
     schedule,
+    rings,
     order,
     least_slots,
     memory,

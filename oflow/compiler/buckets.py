@@ -8,16 +8,19 @@ where its sum is wanted, so nothing is packed or unpacked, layouts may differ, a
     boxing g3, boxing g2, boxing g1        three acts, each with a message to every peer
     bucket (g3, g2, g1)                    one act with one message to every peer, after g1
 
-New values of parameters that come home from shards (`zero`) travel together in the same way, after the updates. Where a route has
-several legs, the bucket has an actor for each, and the legs are those that are cheapest for all its bytes together.
+New values of parameters that come home from shards (`zero`) travel together in the same way, after the updates, and so do copies of split
+parameters, in the order in which they are used (where devices share memory these are read where they lie). Where a route has several
+legs, the bucket has an actor for each, and the legs are those that are cheapest for all its bytes together.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
+from oflow.boxings import SHARDED
 from oflow.compiler.insert_boxing import Cause, step_nodes
 from oflow.compiler.options import Options
 from oflow.graph import Builder, Graph, Node, time_type
@@ -32,9 +35,13 @@ def buckets(graph: Graph, options: Options) -> Graph:
 
 
 def trial_sizes(graph: Graph, planner: Planner) -> list[int]:
-    """Bucket sizes to try: every tensor alone, then from a 16th of what a device sends off to all of it."""
-    everything = sum(route.nbytes for route in _Buckets(_sums_early(graph), planner, 1).travelling())
-    return sorted({max(1, everything >> shift) for shift in SHIFTS} | {1}) if everything else []
+    """Bucket sizes to try: every tensor alone, then from a 32nd of all that could travel together to all of it."""
+    found = _Buckets(_sums_early(graph), planner, 1)
+    totals: Counter[tuple[object, ...]] = Counter()
+    for route in found.travelling():
+        totals[found.key(route)] += route.nbytes
+    most = max(totals.values(), default=0)
+    return sorted({max(1, most >> shift) for shift in SHIFTS} | {1}) if most else []
 
 
 def _sums_early(graph: Graph) -> Graph:
@@ -56,13 +63,15 @@ def _sums_early(graph: Graph) -> Graph:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """The boxings from one value to one layout, in order; `ready`: the place of the node that makes the value, `wanted`: that of the
-    first reader of what comes out; `nbytes`: what a device sends off."""
+    """The boxings from one value to one layout, in order; `ready`: the place behind the node that makes the value (0: it is kept state),
+    `wanted`: that of the first reader of what comes out; `nbytes`: what a device has of it where it has more. like: the node whose
+    stage and phase the boxings have."""
 
     nodes: tuple[Node, ...]
     ready: int
     wanted: int
     nbytes: int
+    like: Node
 
     @property
     def source(self) -> int:
@@ -73,7 +82,7 @@ class _Route:
         return self.nodes[-1].outs[0]
 
 
-SHIFTS = (4, 3, 2, 1, 0)
+SHIFTS = (5, 4, 3, 2, 1, 0)
 
 
 class _Buckets:
@@ -84,21 +93,22 @@ class _Buckets:
         for place, node in enumerate(graph.nodes):
             for v in node.ins:
                 self.readers.setdefault(v, []).append(place)
-        self.sinks = graph.sinks()
+        self.sinks, self.state = graph.sinks(), {p.value for p in graph.parameters}
 
     def graph(self) -> Graph:
         """The graph with the boxings of each bucket side by side, right after the last value that one of them waits for."""
         builder = Builder.without_nodes(self.source)
         full = list(self._full(self.travelling()))
         taken = {node.id for routes in full for route in routes for node in route.nodes}
-        after: dict[int, list[tuple[int, list[_Route]]]] = {}
+        before: dict[int, list[tuple[int, list[_Route]]]] = {}
         for number, routes in enumerate(full):
-            after.setdefault(max(route.ready for route in routes), []).append((number, routes))
-        for place, node in enumerate(self.source.nodes):
-            if node.id not in taken:
-                builder.nodes.append(node)
-            for number, routes in after.get(place, ()):
+            place = max(route.ready for route in routes) or min(route.wanted for route in routes)
+            before.setdefault(place, []).append((number, routes))
+        for place, node in enumerate((*self.source.nodes, None)):
+            for number, routes in before.get(place, ()):
                 self._append(builder, number, routes)
+            if node is not None and node.id not in taken:
+                builder.nodes.append(node)
         return builder.build()
 
     # ------------------------------------------------------------ what travels
@@ -109,7 +119,10 @@ class _Buckets:
     def _routes(self) -> Iterator[_Route]:
         nodes = self.source.nodes
         for place, node in enumerate(nodes):
-            if REGISTRY[node.op].lowering != "pull" or node.attributes.get("leg") != 0 or node.ins[0] not in self.makers:
+            if REGISTRY[node.op].lowering != "pull" or node.attributes.get("leg") != 0:
+                continue
+            kept = node.ins[0] in self.state
+            if not kept and node.ins[0] not in self.makers:
                 continue
             legs = [node]
             for leg in count(1):
@@ -118,7 +131,9 @@ class _Buckets:
                     break
                 legs.append(follower)
             wanted = min(self.readers.get(legs[-1].outs[0], ()), default=len(nodes))
-            yield _Route(tuple(legs), self.makers[node.ins[0]], wanted, self._nbytes(node.ins[0]))
+            ready = 0 if kept else self.makers[node.ins[0]] + 1
+            nbytes = max(self._nbytes(node.ins[0]), self._nbytes(legs[-1].outs[0]))
+            yield _Route(tuple(legs), ready, wanted, nbytes, node if kept else nodes[ready - 1])
 
     def _nbytes(self, v: int) -> int:
         kind = time_type(self.source, v)
@@ -130,10 +145,13 @@ class _Buckets:
         return found
 
     def _belongs(self, route: _Route) -> bool:
-        """Whether it brings a gradient to its update, or what an update made home, on the devices that have it."""
-        have, want, maker = self._layout(route.source), self._layout(route.result), self.source.nodes[route.ready]
+        """Whether it brings a gradient to its update, what an update made home, or a split parameter, on the devices that have it."""
+        have, want, maker = self._layout(route.source), self._layout(route.result), route.like
         if have.placement != want.placement or any(len(self.readers.get(v, ())) > 1 for n in route.nodes[:-1] for v in n.outs):
             return False
+        if not route.ready:
+            asked = maker.attributes.get("why") == SHARDED and maker.phase != "update" and have != want
+            return asked and len(route.nodes) == 1 and have.placement.kind != "cpu" and route.result in self.readers
         if maker.phase == "update":
             return route.result in self.sinks and len(route.nodes) == 1
         readers = [self.source.nodes[place] for place in self.readers.get(route.result, ())]
@@ -149,10 +167,10 @@ class _Buckets:
     # ------------------------------------------------------------ which together
 
     def _full(self, routes: Iterable[_Route]) -> Iterator[list[_Route]]:
-        """The routes in buckets, in the order in which their values are made."""
+        """The routes in buckets, in the order in which their values are made, or used."""
         filling: dict[tuple[object, ...], list[_Route]] = {}
-        for route in sorted(routes, key=lambda route: route.ready):
-            key = self._key(route)
+        for route in sorted(routes, key=lambda route: (route.ready, route.wanted)):
+            key = self.key(route)
             bucket = filling.setdefault(key, [])
             if any(route.ready > one.wanted or route.source == one.source for one in bucket):
                 yield bucket
@@ -162,12 +180,14 @@ class _Buckets:
                 yield filling.pop(key)
         yield from (bucket for bucket in filling.values() if bucket)
 
-    def _key(self, route: _Route) -> tuple[object, ...]:
-        have, want, maker = self._layout(route.source), self._layout(route.result), self.source.nodes[route.ready]
+    def key(self, route: _Route) -> tuple[object, ...]:
+        """What routes have in common that may travel together."""
+        have, want, like = self._layout(route.source), self._layout(route.result), route.like
         kinds = tuple("S" if s.is_split and s != before else str(s) for s, before in zip(want.sbp, have.sbp, strict=True))
         where = tuple("S" if s.is_split and s != after else str(s) for s, after in zip(have.sbp, want.sbp, strict=True))
         time, dtype = self.source.values[route.source].time, self.source.values[route.source].type.dtype
-        return (have.placement, where, kinds, maker.stage, maker.phase, route.nodes[0].rate, time, dtype)
+        when = (like.stage, like.phase, () if route.ready else like.region, route.ready > 0, route.nodes[0].rate, time)
+        return (have.placement, where, kinds, dtype, when)
 
     # ------------------------------------------------------------ how
 
@@ -179,7 +199,7 @@ class _Buckets:
 
     def _legs(self, builder: Builder, number: int, route: _Route, steps: Sequence[Step]) -> list[Node]:
         """The nodes of a route, along these steps where there are some, marked with the number of their bucket."""
-        maker, legs = self.source.nodes[route.ready], list(route.nodes)
+        maker, legs = route.like, list(route.nodes)
         if steps:
             first = legs[0]
             like = replace(first, line=first.line, stage=maker.stage, phase=maker.phase)

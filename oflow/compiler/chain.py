@@ -13,13 +13,14 @@ from heapq import heapify, heappop, heappush
 from oflow.compiler.options import Options
 from oflow.compiler.overwrite import Temporary, overwrite
 from oflow.compiler.packing import MODEST, pack
+from oflow.compiler.rings import gathered
 from oflow.machine import Cost, total
 from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, Scratch
 from oflow.types import TensorType
 
 
 def chain(plan: Plan, options: Options) -> Plan:
-    groups = _groups(plan)
+    groups = _groups(plan, {one.first for one in gathered(plan)} if options.zero.stage >= 3 else set())
     inside = _internal_registers(plan, groups)
     rows = {old: new for new, old in enumerate(r for r in range(len(plan.register_templates)) if r not in inside)}
     actors = [_merge(plan, group, inside, rows) for group in groups]
@@ -58,7 +59,8 @@ class _Group:
     closed: bool = False
 
 
-def _groups(plan: Plan) -> list[list[int]]:
+def _groups(plan: Plan, starts: set[int]) -> list[list[int]]:
+    """starts: templates with which a chain begins, since they wait for what comes when it is wanted, not before."""
     made_by = {register: number for register, (number, port) in plan.writers.items() if port.mode != "keep"}
     joins = {p.register for a in plan.actor_templates for p in a.ports if p.direction == "out" and p.every > 1}
     cut = _read_elsewhere(plan)
@@ -75,7 +77,7 @@ def _groups(plan: Plan) -> list[list[int]]:
         key = (actor.group, actor.stream, actor.stage, actor.phase, actor.acts, _waits(plan, actor, number, depths))
         alone = any(p.peers for p in actor.ports) or not actor.calls
         group = open_groups.get(key)
-        if group is None or group.closed or alone or not _may_join(group, sources, earlier):
+        if group is None or group.closed or alone or number in starts or not _may_join(group, sources, earlier):
             group = _Group(len(groups), before=1 << len(groups), closed=alone)
             groups.append(group)
             open_groups[key] = group
@@ -138,15 +140,18 @@ def _depend(group: _Group, sources: list[_Group]) -> None:
 
 
 def _read_elsewhere(plan: Plan) -> set[int]:
-    """Templates one of whose registers an actor of another stream, or another rank, reads."""
-    found = set()
+    """Templates one of whose registers an actor of another stream, or another rank, reads; of those that one actor waits for the last."""
+    found: set[int] = set()
     for reader in plan.actor_templates:
+        last: dict[tuple[object, ...], int] = {}
         for port in reader.ports:
             if port.direction == "in" and port.register in plan.writers:
                 number = plan.writers[port.register][0]
                 maker = plan.actor_templates[number]
                 if port.peers or (reader.group, reader.stream) != (maker.group, maker.stream):
-                    found.add(number)
+                    where = (maker.group, maker.stream, maker.stage, maker.phase, maker.acts)
+                    last[where] = max(number, last.get(where, -1))
+        found.update(last.values())
     return found
 
 

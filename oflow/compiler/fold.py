@@ -158,7 +158,7 @@ def _in_place(graph: Graph, machine: Machine) -> Graph:
 
 def _gathered_axis(graph: Graph, node: Node, v: int) -> int:
     """The axis along which a boxing joins the shards of devices that share memory, on those devices; -1 for any other node."""
-    if REGISTRY[node.op].lowering != "pull" or graph.values[node.ins[0]].time != graph.values[v].time:
+    if REGISTRY[node.op].lowering != "pull" or "bucket" in node.attributes or graph.values[node.ins[0]].time != graph.values[v].time:
         return -1
     have, want = graph.values[node.ins[0]].layout, graph.values[v].layout
     assert have is not None and want is not None

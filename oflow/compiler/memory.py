@@ -61,16 +61,21 @@ def _lay_out(plan: Plan, lives: dict[int, _Life], length: int) -> Plan:
     states: dict[str, int] = {}
     controls: set[tuple[int, int, int]] = set()
     for devices, rows in _device_classes(plan).items():
-        arena = [r for r in rows if plan.register_templates[r].region == "arena"]
+        rings = _rings(plan, rows)
+        arena = [r for r in rows if plan.register_templates[r].region == "arena" and not plan.register_templates[r].ring]
         state = [r for r in rows if plan.register_templates[r].region == "state"]
         buffers = [_buffer(plan, r, lives, devices, length) for r in arena]
+        buffers += [(0, length + 1, nbytes) for _, nbytes in rings]
         placed = pack(buffers, MODEST)
         controls |= _controls(plan, arena, buffers, placed, lives)
+        for (members, _), start in zip(rings, placed[len(arena) :], strict=True):
+            for r in members:
+                offsets.setdefault(r, {}).update(dict.fromkeys(devices, start + plan.register_templates[r].offsets[0]))
         top = 0
         for r in state:
             offsets.setdefault(r, {}).update(dict.fromkeys(devices, top))
             top += _nbytes(plan.register_templates[r])
-        for r, offset in zip(arena, placed, strict=True):
+        for r, offset in zip(arena, placed, strict=False):
             offsets.setdefault(r, {}).update(dict.fromkeys(devices, offset))
         arenas.update(dict.fromkeys(devices, peak(buffers, placed)))
         states.update(dict.fromkeys(devices, top))
@@ -82,6 +87,16 @@ def _lay_out(plan: Plan, lives: dict[int, _Life], length: int) -> Plan:
     return _with_controls(
         replace(plan, register_templates=registers, arenas=arenas, states=states, scratches=scratches), sorted(controls)
     )
+
+
+def _rings(plan: Plan, rows: list[int]) -> list[tuple[list[int], int]]:
+    """Registers that lie in one ring, and its bytes; their offsets in it are set, and who waits for whom."""
+    found: dict[str, list[int]] = {}
+    for r in rows:
+        if plan.register_templates[r].ring:
+            found.setdefault(plan.register_templates[r].ring, []).append(r)
+    templates = plan.register_templates
+    return [(members, max(templates[r].offsets[0] + _nbytes(templates[r]) for r in members)) for members in found.values()]
 
 
 def _column(entries: list[int]) -> tuple[int, ...]:

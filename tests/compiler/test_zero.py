@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable
 
@@ -99,3 +100,57 @@ def test_only_what_repeats_is_cut() -> None:
     homes = {grid.values[p.value].name: str(grid.values[p.value].layout.sbp) for p in grid.parameters}
     assert homes["up.weight"] == "(B, S(0))" and homes["up.weight.m"] == "(S(1), S(0))"
     assert homes["down.weight.v"] == "(S(0), S(1))" or homes["down.weight.v"] == "(B, S(1))"
+
+
+class Layers(of.nn.Module):
+    def __init__(self, count: int):
+        super().__init__()
+        self.layers = of.nn.ModuleList([of.nn.Linear(128, 128) for _ in range(count)])
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = of.relu(layer(x))
+        return x
+
+
+def layered(count: int, zero: object, **options: object) -> of.Program:
+    """Equal layers on four devices that do not share memory, two micro-batches of 512 rows a device."""
+    where, model = of.placement("cuda", [0, 1, 2, 3]), Layers(count)
+    specs = of.spec((4096, 128), "float32", where, of.S(0)), of.spec((4096,), "int64", where, of.S(0))
+    settings = {"optimizer": of.optim.AdamW(), "micro_batches": 2, "zero": zero, **options}
+    return of.compile(lambda x, y: of.cross_entropy(model(x), y), *specs, **settings)
+
+
+@pytest.mark.parametrize("bucket_nbytes", [None, 100_000])
+@pytest.mark.parametrize("zero", [2, 3])
+def test_rings_are_no_larger_for_more_layers(zero: int, bucket_nbytes: int | None) -> None:
+    """What passes through a ring takes the bytes of the two largest that are there together, however many layers there are."""
+    sizes = []
+    for count in (6, 12):
+        plan = layered(count, zero, bucket_nbytes=bucket_nbytes).plan
+        plan.check()
+        rings: dict[str, list[of.plan.RegisterTemplate]] = {}
+        for template in plan.register_templates:
+            if template.ring:
+                rings.setdefault(template.ring, []).append(template)
+        assert len(rings) == {2: 1, 3: 3}[zero]
+        found = {}
+        for name, members in rings.items():
+            spans = [(t.offsets[0], t.offsets[0] + t.types[0].nbytes) for t in members]
+            found[name] = max(stop for _, stop in spans) - min(start for start, _ in spans)
+            assert sum(stop - start for start, stop in spans) > found[name]
+        sizes.append(found)
+    assert sizes[0] == sizes[1]
+
+
+def test_a_missing_wait_in_a_ring_is_refused() -> None:
+    """The proof finds what the pass relies on: without any one of the ring's control registers the plan does not pass."""
+    plan = layered(6, 3).plan
+    controls = [n for n, t in enumerate(plan.register_templates) if t.name.startswith("control.") and ">boxing" in t.name]
+    assert controls
+    for number in controls[:6]:
+        actors = tuple(
+            dataclasses.replace(a, ports=tuple(p for p in a.ports if p.register != number)) for a in plan.actor_templates
+        )  # fmt: skip
+        with pytest.raises(of.PlanError, match="share bytes"):
+            dataclasses.replace(plan, actor_templates=actors).check()
