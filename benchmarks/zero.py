@@ -1,10 +1,10 @@
 """What sharded state and gradient buckets save: a GPT with Adam on 4 and 8 data-parallel devices, from the plan alone.
 
-    python benchmarks/zero.py [--layers 8] [--width 512] [--batch 32] [--micro-batches 4] [--machine two-level] [--json FILE]
+    python benchmarks/zero.py [--layers 8] [--width 512] [--batch 16] [--micro-batches 4] [--machine two-level] [--json FILE]
 
 Bytes of state are held against Rajbhandari et al. 2020 (with 4 bytes a parameter, gradient and moment: 12, 4 + 8/d, 4 + 8/d, 12/d a
 parameter, gradients apart); bytes moved are those of the listed boxings between devices, per device and parameter; the period is the
-proved one. Devices are of kind "cuda", so that nothing is read where it lies.
+proved one. Devices are of kind "cuda", so that nothing is read where it lies. --batch: sequences a device.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HEAD = ("devices", "zero", "buckets", "state MiB", "formula", "arena MiB", "move
 def program(devices: int, zero: object, given: argparse.Namespace, bucket_nbytes: int | str | None) -> of.Program:
     """The step of a GPT whose weights are whole on all devices, the batch split."""
     where, model = of.placement("cuda", list(range(devices))), Net(given.layers, given.width, VOCABULARY)
-    spec = of.spec((given.batch, WINDOW), "int64", where, of.S(0))
+    spec = of.spec((given.batch * devices, WINDOW), "int64", where, of.S(0))
     return of.compile(
         lambda x, y: of.cross_entropy(model(x), y), spec, spec, optimizer=of.optim.AdamW(), zero=zero, bucket_nbytes=bucket_nbytes,
         micro_batches=given.micro_batches, machine=given.machine,
@@ -54,8 +54,9 @@ def row(devices: int, name: str, size: int | str | None, given: argparse.Namespa
 
 
 def cells(one: Row) -> tuple[object, ...]:
+    size = f"{one['buckets']:,} B" if isinstance(one["buckets"], int) else one["buckets"]
     return (
-        one["devices"], one["zero"], one["buckets"] if isinstance(one["buckets"], str) or one["buckets"] is None else f"{one['buckets']:,} B",
+        one["devices"], one["zero"], size,
         f"{one['state'] / MIB:.2f}", f"{one['formula'] / MIB:.2f}", f"{one['arena'] / MIB:.1f}", f"{one['moved']:.2f}", one["messages"],
         f"{1e3 * one['period']:.3f}", f"{one['compiled']:.1f}",
     )  # fmt: skip
@@ -63,9 +64,9 @@ def cells(one: Row) -> tuple[object, ...]:
 
 def main(words: list[str] | None = None) -> None:
     words = sys.argv[1:] if words is None else words
-    given = options(__doc__, words, layers=8, width=512, batch=32, micro_batches=4, machine="two-level")
-    rows = [row(devices, name, None, given) for devices in (4, 8) for name in STAGES]
-    rows += [row(8, name, size, given) for name in ("0", "1", "2") for size in SIZES]
+    given = options(__doc__, words, layers=8, width=512, batch=16, micro_batches=4, machine="two-level")
+    rows = [row(devices, name, size, given) for devices in (4, 8) for size in (None, "auto") for name in STAGES]
+    rows += [row(8, name, size, given) for name in ("0", "1", "2", "3") for size in SIZES[1:-1]]
     print(f"{rows[0]['parameters']:,} parameters")
     print(table([cells(one) for one in rows], HEAD))
     save(given.json, rows)

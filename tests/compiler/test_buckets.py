@@ -9,7 +9,7 @@ import pytest
 
 import oflow as of
 from oflow.boxings import bucket_of
-from tests.compiler.test_zero import wide
+from tests.compiler.data_parallel import wide
 
 
 def deep(nbytes: int | str | None, layers: int = 6, width: int = 64, devices: int = 4, **options: object) -> of.Program:

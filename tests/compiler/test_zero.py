@@ -13,32 +13,14 @@ from oflow.compiler.sharding import shard
 from oflow.plan import ALIGNMENT, aligned
 from oflow.sbp import Layout
 from oflow.types import TensorType
+from tests.compiler.data_parallel import layered, wide
 from tests.program.nets import classifier
 
 EIGHT = of.placement("cpu", list(range(8)))
 MESH = of.placement("cpu", [[0, 1], [2, 3]], names=("data", "tensor"))
 
 
-class Wide(of.nn.Module):
-    """Two products whose weights and biases fall into equal parts on 2, 4 and 8 devices."""
-
-    def __init__(self):
-        super().__init__()
-        self.up, self.down = of.nn.Linear(64, 256), of.nn.Linear(256, 128)
-
-
 WEIGHTS = (64 * 256, 256, 256 * 128, 128)
-
-
-def wide(devices: int, zero: object, batch: int = 1024, **options: object) -> of.Program:
-    """(x (batch, 64), y (batch,)) -> cross-entropy; all weights whole on all devices, the batch split."""
-    where, model = of.placement("cpu", list(range(devices))), Wide()
-
-    def loss(x, y):
-        return of.cross_entropy(model.down(of.relu(model.up(x))), y)
-
-    specs = of.spec((batch, 64), "float32", where, of.S(0)), of.spec((batch,), "int64", where, of.S(0))
-    return of.compile(loss, *specs, optimizer=of.optim.AdamW(), zero=zero, **options)
 
 
 @pytest.mark.parametrize("micro_batches", [1, 4])
@@ -100,25 +82,6 @@ def test_only_what_repeats_is_cut() -> None:
     homes = {grid.values[p.value].name: str(grid.values[p.value].layout.sbp) for p in grid.parameters}
     assert homes["up.weight"] == "(B, S(0))" and homes["up.weight.m"] == "(S(1), S(0))"
     assert homes["down.weight.v"] == "(S(0), S(1))" or homes["down.weight.v"] == "(B, S(1))"
-
-
-class Layers(of.nn.Module):
-    def __init__(self, count: int):
-        super().__init__()
-        self.layers = of.nn.ModuleList([of.nn.Linear(128, 128) for _ in range(count)])
-
-    def forward(self, x):
-        for layer in self.layers:
-            x = of.relu(layer(x))
-        return x
-
-
-def layered(count: int, zero: object, **options: object) -> of.Program:
-    """Equal layers on four devices that do not share memory, two micro-batches of 512 rows a device."""
-    where, model = of.placement("cuda", [0, 1, 2, 3]), Layers(count)
-    specs = of.spec((4096, 128), "float32", where, of.S(0)), of.spec((4096,), "int64", where, of.S(0))
-    settings = {"optimizer": of.optim.AdamW(), "micro_batches": 2, "zero": zero, **options}
-    return of.compile(lambda x, y: of.cross_entropy(model(x), y), *specs, **settings)
 
 
 @pytest.mark.parametrize("bucket_nbytes", [None, 100_000])
