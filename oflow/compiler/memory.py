@@ -10,15 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from oflow.actors import simulate
-from oflow.check import act_graph, play, steady
+from oflow.check import Steady, act_graph, play, steady
 from oflow.compiler.options import Options
 from oflow.compiler.order import play_order
-from oflow.compiler.packing import MODEST, Buffer, pack, peak, successions
+from oflow.compiler.packing import MODEST, Buffer, load, pack, peak, successions
 from oflow.compiler.stage_times import COMPUTE
 from oflow.plan import ActorTemplate, Plan, PortTemplate, RegisterTemplate, aligned
 from oflow.types import TensorType
 
 SLOWER = 0.01
+TRIALS = 6
+"""Layouts across streams that are tried: what the critical cycle waits for gets bytes of its own, one after the other."""
 CONTROL = TensorType((0,), "uint8")
 
 
@@ -35,19 +37,70 @@ class _Life:
 
 def memory(plan: Plan, options: Options) -> Plan:
     """The smallest layout that costs no speed: sharing across streams where its control registers leave the period as it is
-    (within 1 %), else sharing within the compute stream only, whose order implies all it needs."""
+    (within 1 %), if need be for all but registers that the critical cycle would wait for, else sharing within the compute stream
+    only, whose order implies all it needs."""
     order = play_order(simulate(plan, options.machine, steps=1, events=False))
     lives = _lives(plan, order)
     one_stream = {row: life for row, life in lives.items() if life.streams == {COMPUTE}}
     if one_stream == lives:
         return _lay_out(plan, lives, len(order))
     within = _lay_out(plan, one_stream, len(order))
-    across = _lay_out(plan, lives, len(order))
+    across = _settled(plan, options, _lay_out(plan, lives, len(order)))
     if across.actor_templates == within.actor_templates:
         return across
     # within one stream nothing needs a control register: that costs no speed
     # who sends the stash away wants its bytes, even where a late copy then holds up the work
-    return across if options.offload is not None or _period(across) <= _period(plan) * (1 + SLOWER) else within
+    if options.offload is not None:
+        return across
+    longest = _period(plan) * (1 + SLOWER)
+    for _ in range(TRIALS):
+        found = steady(act_graph(across, play(across)))
+        if found.period <= longest:
+            return min(across, within, key=lambda made: sum(made.arenas.values()))
+        held = _held_up(plan, across, found)
+        lives = {row: life for row, life in lives.items() if life.streams == {COMPUTE} or life.writer not in held}
+        across = _lay_out(plan, lives, len(order))
+    return within
+
+
+def _held_up(plan: Plan, made: Plan, found: Steady) -> set[int]:
+    """Actor templates that a control register holds up on the critical cycle: what they write had better have bytes of its own."""
+    graph = act_graph(made, play(made))
+    rows = {graph.reason(arc).row for arc in found.cycle} - {-1}
+    controls = {row for row in map(made.register_template_of, rows) if row >= len(plan.register_templates)}
+    return {
+        number
+        for number, actor in enumerate(made.actor_templates)
+        if any(port.register in controls and port.direction == "in" for port in actor.ports)
+    }
+
+
+def _settled(plan: Plan, options: Options, made: Plan) -> Plan:
+    """Control registers change the step, and what lives together in it: lay out again for the step as it then is, while that saves."""
+    while True:
+        order = play_order(simulate(made, options.machine, steps=1, events=False))
+        again = _lay_out(plan, _lives(plan, order), len(order))
+        if sum(again.arenas.values()) >= sum(made.arenas.values()):
+            return made
+        made = again
+
+
+def loads(plan: Plan) -> dict[str, int]:
+    """The lower bound of each device's arena: the largest sum of bytes that live at once in the step as the plan's machine plays it.
+
+    A register lives, with all its slots, from the first act that writes it to the end of the last that reads it; for the whole step where
+    its bytes cannot be shared (initial tokens, read by other ranks, written by nobody). Scratch lives for the whole step.
+    """
+    order = play_order(simulate(plan, plan.machine, steps=1, events=False))
+    lives = _lives(plan, order)
+    found = {}
+    for devices, rows in _device_classes(plan).items():
+        arena = [r for r in rows if plan.register_templates[r].region == "arena"]
+        most = load([_buffer(plan, r, lives, devices, len(order)) for r in arena])
+        found.update(dict.fromkeys(devices, most))
+    for stream, (_, nbytes) in plan.scratches.items():
+        found[stream.partition("/")[0]] += nbytes
+    return found
 
 
 def _period(plan: Plan) -> float:
