@@ -19,7 +19,7 @@ from tests.program.random_cases import Case, run
 from tests.program.random_draft import cases
 
 Mark = Callable[[Any], Any]
-QUICK, LONG = 20, 2000
+QUICK, LONG = 12, 2000
 
 
 class Deep(Net):
