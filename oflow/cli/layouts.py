@@ -32,7 +32,7 @@ def layout_facts(given: Given) -> dict[str, Any]:
         "assignment": asdict(assignment) if assignment else None,
         "recomputed": [asdict(one) for one in _recomputed(given)],
         "parameters": [_choice_facts(one) for one in _choices(given)],
-        "schedules": [asdict(one) for one in _schedules(given)],
+        "schedules": [asdict(one) | {"period": None if one.refused else one.period} for one in _schedules(given)],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -129,5 +130,8 @@ def test_explain_lists_the_choices(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["explain", str(path)]) == 0
     shown = capsys.readouterr().out
     assert "* " in shown and "  1f1b: " in shown and "s a step, bubble" in shown
+    assert main(["explain", str(path), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["schedules"]
+    assert [one["chosen"] for one in facts] == [True] + [False] * (len(facts) - 1)
     assert main(["explain", str(path), "schedule=1f1b"]) == 0
     assert "s a step, bubble" not in capsys.readouterr().out
