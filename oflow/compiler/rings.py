@@ -14,14 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from oflow.compiler.memory import CONTROL
 from oflow.compiler.options import Options
+from oflow.compiler.stage_times import COMPUTE
 from oflow.plan import ActorTemplate, Plan, PortTemplate, RegisterTemplate, aligned
-from oflow.types import TensorType
 
-COMPUTE = "compute"
 AHEAD = 2
 """How many of the largest a ring holds."""
-CONTROL = TensorType((0,), "uint8")
 
 
 @dataclass(frozen=True, slots=True)
