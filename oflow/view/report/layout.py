@@ -21,6 +21,8 @@ from oflow.view.lanes import HEIGHT, WIDTH, Box, Edge, layers
 DOT_SECONDS = 10.0
 DOT_PARTS = 1200
 """Graphviz is asked for drawings of at most so many boxes and edges; it takes a second or two for these, and minutes for many more."""
+LABELLED_EDGES = 200
+"""With more edges Graphviz need not leave room for labels, nor search long for fewer crossings: it would take minutes."""
 GAP_X, GAP_Y, MARGIN, SWEEPS = 34.0, 62.0, 20.0, 4
 PER_INCH = 72.0
 
@@ -82,10 +84,13 @@ def _installed() -> bool:
 def _dot_text(boxes: Sequence[Box], edges: Sequence[Edge]) -> str:
     """Boxes and edges by number; labels are only room for what the page writes."""
     size = f"width={WIDTH / PER_INCH:.4f}, height={HEIGHT / PER_INCH:.4f}, fixedsize=true"
-    lines = ["digraph g {", "rankdir=TB; nodesep=0.35; ranksep=0.55;", f'node [shape=box, label="", {size}];', "edge [fontsize=9];"]
+    large = len(edges) > LABELLED_EDGES
+    effort = " nslimit=2; nslimit1=2; mclimit=0.3;" if large else ""
+    lines = ["digraph g {", f"rankdir=TB; nodesep=0.35; ranksep=0.55;{effort}", f'node [shape=box, label="", {size}];']
+    lines.append("edge [fontsize=9];")
     lines += [f"n{box.id};" for box in boxes]
     for number, edge in enumerate(edges):
-        room = "x" * min(24, max(map(len, edge.label.split("\n")))) if edge.label else ""
+        room = "x" * min(24, max(map(len, edge.label.split("\n")))) if edge.label and not large else ""
         back = ", constraint=false" if edge.back else ""
         lines.append(f'n{edge.source} -> n{edge.target} [id="{number}", label="{room}"{back}];')
     return "\n".join([*lines, "}"])

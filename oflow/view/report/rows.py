@@ -13,8 +13,8 @@ from oflow.arrays import Tables, durations
 from oflow.plan import Plan, at_rank
 from oflow.view import style
 
-MOST_GROUPS = 160
-"""Above this a plan's picture folds actors further."""
+MOST_ALONE, MOST_GROUPS = 60, 160
+"""A plan's picture shows at most so many actors each for itself; above so many groups it folds them further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +115,11 @@ def grouped(plan: Plan, t: Tables) -> list[Group]:
     kind; those of templates of one name but for numbers (repeated layers); those of one stage and phase."""
     names = [t.devices[i].partition(":")[0] for i in t.stream_device[t.stream]]
     found: dict[Hashable, list[int]] = {}
-    for key in (_alone, _by_template, _by_name, _by_phase):
+    for key, most in ((_alone, MOST_ALONE), (_by_template, MOST_GROUPS), (_by_name, MOST_GROUPS), (_by_phase, MOST_GROUPS)):
         found = {}
         for row, (number, kind) in enumerate(zip(t.template.tolist(), names, strict=True)):
             found.setdefault(key(plan, row, number, kind), []).append(row)
-        if len(found) <= MOST_GROUPS:
+        if len(found) <= most:
             break
     kinds = actor_kinds(plan, t)
     return [_group(plan, t, tuple(members), kinds[members[0]]) for members in found.values()]
