@@ -16,7 +16,7 @@
     boxings    [{value, type, from, to, route, nbytes, seconds, times, count, why, asked, reader, line, made_at, stage, phase, bucket,
                moves: [{to, nbytes, seconds, in_place}]}]
     proof      null or {deadlock_free, period, bound, acts, busy, cycle: [{kind, text, actors: [row, act, row, act], register, stream,
-               wraps}]}
+               wraps}], what_if: [{change, period_seconds, gain, slot_nbytes, bound}]}
 """
 
 from __future__ import annotations
@@ -36,14 +36,18 @@ from oflow.check import ActGraph, Proof, act_graph, play
 from oflow.errors import PlanError
 from oflow.graph import Graph
 from oflow.plan import Plan
+from oflow.sizing import what_would_help
 from oflow.trace import SlotEvents, Trace
+from oflow.view.period import help_facts
 from oflow.view.report import rows
 from oflow.view.report.gaps import REASONS, gaps
 from oflow.view.report.occupancy import levels, thinned, uses
 from oflow.view.report.pictures import graph_data, plan_data
 
-STEPS = 2
-"""Steps that are simulated where no trace is given."""
+STEPS, MOST_SPANS = 2, 100_000
+"""Steps that are simulated where no trace is given; one, where two would have more spans than that."""
+MOST_ASKED = 20_000
+"""Acts a step up to which it is also said what would shorten the period: each answer takes a proof of its own."""
 MOST_EVENTS = 120_000
 """Above this the hand-overs of the smallest registers' slots are left out."""
 MOST_POINTS = 60_000
@@ -55,13 +59,13 @@ def report_data(
     plan: Plan, trace: Trace | None = None, graph: Graph | None = None, proof: Proof | None = None, *, measured: Trace | None = None,
     boxings: Iterable[Boxing] | None = None, title: str | None = None, file: str = "",
 ) -> dict[str, Any]:  # fmt: skip
-    """The data of a report. trace: a simulated one (None: two steps are simulated, if the plan can run). measured: a recording of the same
+    """The data of a report. trace: a simulated one (None: STEPS are simulated, if the plan can run). measured: a recording of the same
     plan. Raises PlanError for a trace of another plan."""
     t = tables(plan)
     act = _acts(plan, t)
     simulated, recorded = _given(trace, measured)
     if simulated is None and act is not None:
-        simulated = simulate(plan, steps=STEPS)
+        simulated = simulate(plan, steps=STEPS if STEPS * int(t.acts.sum()) <= MOST_SPANS else 1)
     groups = rows.grouped(plan, t)
     shown = simulated or recorded
     return {
@@ -76,7 +80,7 @@ def report_data(
         "plan": plan_data(plan, t, groups), "reasons": list(REASONS),
         "traces": {"simulated": _trace(plan, t, act, simulated), "measured": _trace(plan, t, act, recorded)},
         "memory": _memory(plan, t, shown), "boxings": [_boxing(one) for one in boxings or ()],
-        "proof": _proof(proof) if proof is not None else None,
+        "proof": _proof(plan, proof) if proof is not None else None,
     }  # fmt: skip
 
 
@@ -211,7 +215,7 @@ def _boxing(one: Boxing) -> dict[str, Any]:
     return facts | {"route": one.route, "moves": facts["route"]}
 
 
-def _proof(proof: Proof) -> dict[str, Any]:
+def _proof(plan: Plan, proof: Proof) -> dict[str, Any]:
     cycle = [
         {"kind": one.kind, "text": one.text, "actors": [one.source, one.source_act, one.target, one.target_act],
          "register": one.register, "stream": one.stream, "wraps": one.wraps}
@@ -219,5 +223,5 @@ def _proof(proof: Proof) -> dict[str, Any]:
     ]  # fmt: skip
     return {
         "deadlock_free": proof.deadlock_free, "period": proof.period, "bound": proof.bound, "acts": proof.acts, "cycle": cycle,
-        "busy": proof.busy,
+        "busy": proof.busy, "what_if": help_facts(what_would_help(plan)) if proof.acts <= MOST_ASKED else [],
     }  # fmt: skip
