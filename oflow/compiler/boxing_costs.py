@@ -97,7 +97,7 @@ class Boxings:
             return 0.0
         if extremes(want) - extremes(have):
             return math.inf  # ranks without a share would hold infinity, outside the domain of many monotone operators
-        found = self.planner.route(have, want, kind.type.shape, kind.type.itemsize)
+        found = self.planner.like(have, want, kind.type.shape, kind.type.itemsize)
         annotated = kind.fixed and have.placement == want.placement and found.nbytes(kind.type.shape, kind.type.itemsize) > 0
         seconds = found.cost * (MOVED_ANNOTATION if annotated else 1.0) * kind.rate
         seconds *= 1.0 - self.hidden * kind.gradient

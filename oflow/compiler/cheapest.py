@@ -71,7 +71,7 @@ def improved(problem: Problem, start: Sequence[int], axes: Sequence[int]) -> tup
         before = seconds
         for axis in axes:
             for domains in _neighbourhoods(problem, picks, axis):
-                _, local = least(problem.network(domains))
+                _, local = least(problem.network(domains), NEAR)
                 found = problem.cost([domain[i] for domain, i in zip(domains, local, strict=True)])
                 if found < seconds * (1 - EQUAL):
                     seconds, picks = found, [domain[i] for domain, i in zip(domains, local, strict=True)]

@@ -6,6 +6,7 @@ costs are worked out once. Layouts are numbers here, those of `Boxings.numbers`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,8 @@ from oflow.errors import SbpError
 from oflow.graph import Graph, Node, time_type
 from oflow.ops import REGISTRY
 from oflow.ops.op import Shards
-from oflow.sbp import B, Box, Layout, S, Sbp, Signature
+from oflow.sbp import B, Box, Layout, Placement, S, Sbp, Signature
+from oflow.sbp.alike import renumbered
 from oflow.types import TensorType
 
 Types = tuple[TensorType, ...]
@@ -36,7 +38,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """The ways to run a node, one entry a choice: compute seconds per step, and the layout wanted of every operand."""
+    """The ways to run a node, one entry a choice: compute seconds per step, and the layout wanted of every operand.
+
+    number: equal for nodes that have the same ways but for the devices, such as those of a pipeline's stages.
+    """
 
     number: int
     seconds: tuple[float, ...]
@@ -52,16 +57,17 @@ class _Choice:
 
 
 class Choices:
-    """Finds the `Ways` of nodes; those of equal nodes once."""
+    """Finds the `Ways` of nodes; those of equal nodes once. unit: see `oflow.sbp.alike`; 0: no two devices are alike."""
 
-    def __init__(self, boxings: Boxings, free: frozenset[int] = frozenset()) -> None:
-        self.graph, self.boxings = boxings.graph, boxings
+    def __init__(self, boxings: Boxings, free: frozenset[int] = frozenset(), unit: int = 0) -> None:
+        self.graph, self.boxings, self.unit = boxings.graph, boxings, unit
         self.free = free
         """Kept values whose home is open."""
         self.homes = {p.update: p.value for p in self.graph.parameters if p.update is not None}
         self.extremes: dict[int, frozenset[str]] = {}
         """Values that some way to run the graph makes P(max) or P(min): no boxing does, see `Boxings.seconds`."""
         self._known: dict[tuple[object, ...], Ways] = {}
+        self._numbers: dict[tuple[object, ...], int] = {}
 
     def of(self, node: Node) -> Ways:
         """The ways of a node that computes. Raises SbpError where it rewrites state that no signature keeps at home."""
@@ -69,14 +75,17 @@ class Choices:
         batch = values[node.ins[0]].time if node.ins else None
         rewritten = tuple(self._home_of_state(node, result, operand) for result, operand in REGISTRY[node.op].inplace.items())
         key = (
-            node.op, node.attrs, node.placement, node.rate, tuple(node.ins.index(v) for v in node.ins),
+            node.op, node.attrs, node.rate, tuple(node.ins.index(v) for v in node.ins),
             tuple(kind_of[v] for v in node.ins), tuple(kind_of[v] for v in node.outs),
-            tuple(self.home(v) for v in node.outs), rewritten, batch, tuple(self.extremes.get(v, NONE) for v in node.ins),
+            batch, tuple(self.extremes.get(v, NONE) for v in node.ins),
         )  # fmt: skip
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = self._ways(node, self._find(node))
+        where = (node.placement, *(self.home(v) for v in node.outs), *rewritten)
+        found = self._known.get((key, where))
         layouts = self.boxings.numbers.layouts
+        if found is None:
+            assert node.placement is not None
+            like = self._like(node.placement, [*self._homes(node), *rewritten])
+            found = self._known[key, where] = self._ways(node, self._find(node), (key, like))
         for v, result in zip(node.outs, found.results, strict=True):
             if made := NONE.union(*(extremes(layouts[one]) for one in result.made)):
                 self.extremes[v] = made
@@ -92,15 +101,28 @@ class Choices:
         key = (target, tuple(have), self.boxings.kind_of[v], self.boxings.kind_of[out], self.home(out))
         found = self._known.get(key)
         if found is None:
-            found = self._known[key] = self._ways(node, [_Choice((h,), (target or h,), self._asked_seconds(v, h, target)) for h in have])
+            choices = [_Choice((h,), (target or h,), self._asked_seconds(v, h, target)) for h in have]
+            like = self._like(have[0].placement, [target, *have, *self._homes(node)])
+            found = self._known[key] = self._ways(node, choices, ("boxing", like, *key[2:4]))
         return found
+
+    def _homes(self, node: Node) -> list[Layout | None]:
+        """The layouts that the homes of the results ask for."""
+        return [None if home == NO_HOME else self.boxings.numbers.layouts[home] for home in map(self.home, node.outs)]
+
+    def _like(self, where: Placement, found: Sequence[Layout | None]) -> tuple[object, ...]:
+        """A placement and layouts but for the numbers of their devices."""
+        if not self.unit:
+            return (where, *found)
+        names = renumbered((where, *(one.placement for one in found if one)), self.unit)
+        return (*names, *(one.sbp if one else None for one in found))
 
     def _asked_seconds(self, value: int, have: Layout, target: Layout | None) -> float:
         """Seconds per step of a boxing that was asked for."""
         if target is None or have == target:
             return 0.0
         kind = self.boxings.kinds[self.boxings.kind_of[value]]
-        return kind.rate * self.boxings.planner.route(have, target, kind.type.shape, kind.type.itemsize).cost
+        return kind.rate * self.boxings.planner.like(have, target, kind.type.shape, kind.type.itemsize).cost
 
     def home(self, value: int) -> int:
         """The layout that the new value of a state has to be in."""
@@ -108,13 +130,14 @@ class Choices:
         layout = None if state is None or state in self.free else self.graph.values[state].layout
         return NO_HOME if layout is None else self.boxings.numbers.of(layout)
 
-    def _ways(self, node: Node, choices: list[_Choice]) -> Ways:
+    def _ways(self, node: Node, choices: list[_Choice], like: tuple[object, ...]) -> Ways:
         number, kind_of = self.boxings.numbers.of, self.boxings.kind_of
         wants = [tuple(number(c.ins[i]) for c in choices) for i in range(len(node.ins))]
         results = tuple(
             Result(kind_of[v], self.home(v), tuple(number(c.outs[i]) for c in choices)) for i, v in enumerate(node.outs)
         )
-        return Ways(len(self._known), tuple(c.seconds for c in choices), tuple(wants), results)
+        alike = self._numbers.setdefault(like, len(self._numbers))
+        return Ways(alike, tuple(c.seconds for c in choices), tuple(wants), results)
 
     def _find(self, node: Node) -> list[_Choice]:
         assert node.placement is not None

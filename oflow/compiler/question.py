@@ -24,7 +24,8 @@ from oflow.compiler.strict import unasked
 from oflow.graph import Assignment, Graph, Node
 from oflow.machine import Machine
 from oflow.ops import REGISTRY
-from oflow.sbp import WHOLE, B, Layout, Planner, S, all_sbp
+from oflow.sbp import WHOLE, B, Layout, Placement, Planner, S, all_sbp
+from oflow.sbp.alike import renumbered
 
 SMALL = 250
 """Nodes of a graph that is also asked node by node."""
@@ -51,7 +52,9 @@ class Question:
     ) -> None:  # fmt: skip
         self.graph = graph
         self.boxings = Boxings(graph, machine, unasked(graph) if strict else frozenset(), hidden, planner)
-        self.choices = Choices(self.boxings, free)
+        self._unit = 0 if free else machine.unit()  # memory is counted by device, so homes are chosen device by device
+        self._renumbered: dict[tuple[object, ...], tuple[int, ...]] = {}
+        self.choices = Choices(self.boxings, free, self._unit)
         self.sources = [_Source(v, self._homes(v)) for v in (*graph.inputs, *(p.value for p in graph.parameters))]
         self.ways = self._find_ways()
         self.makers = {source.value: (i, 0) for i, source in enumerate(self.sources)}
@@ -151,15 +154,42 @@ class Question:
         values = {v: replace(value, layout=made[v]) if v in made else value for v, value in graph.values.items()}
         return replace(graph, nodes=tuple(nodes), values=values, assignment=Assignment(found.seconds, found.bound, found.method))
 
+    # ------------------------------------------------------------ devices that are alike
+
+    def _places(self, *layouts: Sequence[int]) -> tuple[Placement, ...]:
+        """The placements of all these layouts, in order of appearance."""
+        all_layouts = self.boxings.numbers.layouts
+        return tuple(dict.fromkeys(all_layouts[one].placement for some in layouts for one in some))
+
+    def _numbers(self, layouts: tuple[int, ...], places: tuple[Placement, ...]) -> tuple[int, ...]:
+        """The layouts on renumbered devices, numbered over all of `places`: what is alike in two stages gets equal numbers."""
+        if not self._unit:
+            return layouts
+        key = (layouts, places)
+        found = self._renumbered.get(key)
+        if found is None:
+            new = dict(zip(places, renumbered(places, self._unit), strict=True))
+            numbers, all_layouts = self.boxings.numbers, self.boxings.numbers.layouts
+            found = tuple([numbers.of(Layout(new[all_layouts[one].placement], all_layouts[one].sbp)) for one in layouts])
+            self._renumbered[key] = found
+        return found
+
+    def _apart(self, value: int, reader: Node) -> tuple[Placement, ...]:
+        """Where a value is made and read, but for the numbers of devices; empty where that is one place."""
+        made = self._result(value, *self.makers[value]).made
+        places = (*self._places(made[:1]), reader.placement)
+        return renumbered(places, self._unit) if self._unit and len(set(places)) > 1 else ()
+
     # ------------------------------------------------------------ the problem
 
     def _likeness(self) -> tuple[list[Hashable], list[tuple[int, int, Hashable]]]:
         """What sources and nodes start with, and the edges between them."""
-        start: list[Hashable] = [("source", self.boxings.kind_of[s.value], s.layouts) for s in self.sources]
+        homes = [self._numbers(s.layouts, self._places(s.layouts)) for s in self.sources]
+        start: list[Hashable] = [("source", self.boxings.kind_of[s.value], home) for s, home in zip(self.sources, homes, strict=True)]
         start += [(ways.number, *(v in self.fetched for v in node.outs)) for node, ways in zip(self.graph.nodes, self.ways, strict=True)]
         edges: list[tuple[int, int, Hashable]] = []
         for i, node in enumerate(self.graph.nodes, len(self.sources)):
-            edges += [(self.makers[v][0], i, (self.makers[v][1], k)) for k, v in enumerate(node.ins)]
+            edges += [(self.makers[v][0], i, (self.makers[v][1], k, self._apart(v, node))) for k, v in enumerate(node.ins)]
         edges += [(self.makers[new][0], self.makers[state][0], ("home", self.makers[new][1]))
                   for new, state in self.choices.homes.items() if new in self.makers]  # fmt: skip
         return start, edges
@@ -225,12 +255,15 @@ class Question:
         if state in self.choices.free:
             source = self.makers[state][0]
             readers = (*readers, (alike[source], self.sources[source].layouts))
+        places = self._places(result.made[:1], constants, *(wants[:1] for _, wants in readers)) if self._unit else ()
+        constants, made = self._numbers(constants, places), self._numbers(result.made, places)
+        readers = tuple([(v, self._numbers(wants, places)) for v, wants in readers])
         fixed = [wants for _, wants in readers if len(set(wants)) == 1]
         constants = tuple(sorted({*constants, *(wants[0] for wants in fixed)}))
         open_ones = tuple(sorted({(v, wants) for v, wants in readers if len(set(wants)) > 1}))
         if not result.made or not (constants or open_ones):
             return None
-        return Moving(result.kind, alike[maker], result.made, open_ones, constants)
+        return Moving(result.kind, alike[maker], made, open_ones, constants)
 
     def _result(self, value: int, maker: int, k: int) -> Result:
         if maker < len(self.sources):

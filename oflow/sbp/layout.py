@@ -116,7 +116,7 @@ class Layout:
         """The region of the logical tensor that the device at position `index` holds (all of it along B and P axes)."""
         region = [(0, n) for n in shape]
         for sbp, parts, at in zip(self.sbp, self.placement.mesh, self.placement.coordinates(index), strict=True):
-            if sbp.is_split:
+            if sbp.is_split and parts > 1:  # all elements may be seen as one axis, where a split of one part is none
                 start, stop = region[sbp.axis]
                 low, high = split_range(stop - start, parts, at)
                 region[sbp.axis] = (start + low, start + high)

@@ -29,6 +29,7 @@ from functools import lru_cache
 from heapq import heappop, heappush
 from typing import Protocol
 
+from oflow.sbp.alike import originals, renumbered, restored
 from oflow.sbp.layout import Layout, Placement
 from oflow.sbp.moves import Task, moves, task_of
 from oflow.sbp.pulls import Pull, Shape, Traffic, joining, pullable, pulls, traffic
@@ -93,6 +94,9 @@ class Links(Protocol):
     def nodes(self, where: Placement) -> tuple[int, ...] | None:
         """The node of each device where links inside nodes differ from those across; None where they do not."""
 
+    def unit(self) -> int:
+        """How many consecutive devices make a group that may stand for any other (`oflow.sbp.alike`); 0: none may."""
+
 
 @dataclass(frozen=True, slots=True)
 class ByteLinks:
@@ -106,6 +110,9 @@ class ByteLinks:
 
     def nodes(self, where: Placement) -> tuple[int, ...] | None:
         return None
+
+    def unit(self) -> int:
+        return 1
 
 
 BYTES = ByteLinks()
@@ -127,6 +134,19 @@ class Planner:
 
     def route(self, src: Layout, dst: Layout, shape: Shape, itemsize: int) -> Route:
         """The cheapest steps that turn `src` into `dst` for a tensor of this shape, for any two layouts."""
+        found, unit = self.like(src, dst, shape, itemsize), self.links.unit()
+        where = src.placement, dst.placement
+        if not found.steps or not unit or renumbered(where, unit) == where:
+            return found
+        numbers = originals(where, unit)
+        return Route(tuple([Step(restored(s.src, numbers), restored(s.dst, numbers), s.flat) for s in found.steps]), found.cost)
+
+    def like(self, src: Layout, dst: Layout, shape: Shape, itemsize: int) -> Route:
+        """The cheapest route between devices that are like these: what it costs, not where it goes."""
+        unit = self.links.unit()
+        if unit:
+            first, second = renumbered((src.placement, dst.placement), unit)
+            src, dst = Layout(first, src.sbp), Layout(second, dst.sbp)
         key = (src, dst, shape, itemsize)
         found = self._routes.get(key)
         if found is None:

@@ -9,7 +9,7 @@ from oflow.compiler.choices import Choices
 from oflow.compiler.question import Question
 from oflow.graph import Builder, Graph, Node
 from oflow.types import TensorType
-from tests.compiler.nets import graph, plan
+from tests.compiler.nets import graph, pipeline, plan
 
 GRID = of.placement("cpu", [[0, 1], [2, 3]])
 
@@ -76,3 +76,13 @@ def test_a_builder_without_nodes_goes_on_with_the_ids() -> None:
     assert (made.id, made.outs) == (first.id + 1, first.outs)
     assert more.outs[0] == y.id and more.outs[1] not in old.values
     again.build()
+
+
+def test_stages_share_their_variables() -> None:
+    """Twice the stages ask no larger a question: what differs is the number of their devices only."""
+    found = []
+    for stages in (6, 12):
+        program = pipeline(stages, 4, ranks=2)
+        question = Question(graph(program, "zero"), program.given.machine)
+        found.append((len(set(question.alike)), len(question.problem(question.alike).movings)))
+    assert found[0] == found[1]

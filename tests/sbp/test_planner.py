@@ -9,7 +9,8 @@ import pytest
 
 import oflow as of
 from oflow.actors import simulate
-from oflow.machine import Device, Link, Machine, preset, pull_costs
+from oflow.machine import Device, Link, Machine, pull_costs
+from oflow.presets import preset
 from oflow.sbp import BYTES, Layout, Links, Placement, Planner, Step, Traffic, pullable, route
 from tests.sbp.shards import layouts_on, mesh
 from tests.test_machine import measured
@@ -131,6 +132,9 @@ def test_the_cheapest_of_equal_cost_moves_less_and_has_fewer_steps() -> None:
 
         def boxing_floor(self, traffic: Traffic, dealt: bool) -> float:
             return -1.0
+
+        def unit(self) -> int:
+            return 1
 
         def nodes(self, where: Placement) -> None:
             return None
