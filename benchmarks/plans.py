@@ -9,9 +9,9 @@ import numpy as np
 from oflow.actors.native import Compiled
 from oflow.arrays import Linked, starts, tables
 from oflow.check.references import check_references
-from oflow.machine import preset
 from oflow.native import addresses
 from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, RegisterTemplate, aligned
+from oflow.presets import preset
 from oflow.types import TensorType
 
 EMPTY = "def kernel(block):\n    return 0\n"

@@ -13,6 +13,7 @@ from oflow import sbp, sizing, view
 from oflow.actors import simulate as _simulate
 from oflow.backends.compiled import from_arrays as _from_arrays
 from oflow.backends.compiled import to_arrays as _to_arrays
+from oflow.check.report import report as _report
 from oflow.checkpoint import read as load
 from oflow.compiler.chunks import chunk_placements
 from oflow.compiler.packing import pack
@@ -40,10 +41,11 @@ from oflow.frontend.constants import arange, constant, eye, full, identity, lins
 from oflow.frontend.precision import LossScale, Precision
 from oflow.frontend.recompute import recompute
 from oflow.graph import Graph
-from oflow.machine import Device, Link, Machine, preset
+from oflow.machine import Device, Link, Machine
 from oflow.ops import *  # noqa: F403
 from oflow.ops.op import op
 from oflow.plan import Plan
+from oflow.presets import preset
 from oflow.program import Program, compile
 from oflow.sbp import B, Layout, P, Placement, S, placement
 from oflow.schedule import Action, Replay, Schedule, Times
@@ -54,6 +56,7 @@ from oflow.trace import Trace
 
 # methods that point right in the house are bound here and nowhere else
 Plan.check = _check.check  # type: ignore[attr-defined]
+Plan.report = _report  # type: ignore[attr-defined]
 Plan.simulate = _simulate  # type: ignore[attr-defined]
 Plan.least_slots = _least_slots  # type: ignore[attr-defined]
 Plan.least_period = _least_period  # type: ignore[attr-defined]

@@ -69,6 +69,16 @@ class Cost:
     """A time given by hand or measured; overrides the model."""
     works: tuple[Work, ...] = ()
 
+    @property
+    def product_flops(self) -> float:
+        """Multiplications and additions of matrix products, those inside attention included."""
+        found = 0.0
+        for work in self.works:
+            if work.kernel in PRODUCTS:
+                found += 2.0 * work.times * math.prod(work.shape)
+            found += sum(2.0 * work.times * count for kind, count in work.operations if kind.endswith(".product"))
+        return found
+
     def __add__(self, other: Cost) -> Cost:
         return total((self, other))
 
@@ -220,7 +230,8 @@ measured."""
 class Device:
     """One kind of device: flops per second, memory bytes per second, seconds per kernel call, bytes of memory.
 
-    act: seconds that the driver adds to an act. rates: what was measured; the constants then serve for what was not.
+    act: seconds that the driver adds to an act. rates: what was measured; the constants then serve for what was not. peak: flops per
+    second that utilisation is measured against (0: `flops`).
     """
 
     flops: float = 1e11
@@ -229,6 +240,7 @@ class Device:
     memory_nbytes: int = 16 << 30
     act: float = 0.0
     rates: Rates | None = None
+    peak: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +364,12 @@ class Machine:
             return None
         return tuple(rank // self.node_size for rank in where.ranks)
 
+    def unit(self) -> int:
+        """How many consecutive devices make a group whose number does not matter; 0 where devices or links have models of their own."""
+        if self.links or any(":" in name for name in self.devices):
+            return 0
+        return self.node_size if self.inter is not None and self.node_size else 1
+
     def is_measured(self, where: Placement) -> bool:
         """Whether devices of this kind have measured rates, or models of their own."""
         return any(name.partition(":")[0] == where.kind and (":" in name or model.rates) for name, model in self.devices.items())
@@ -382,27 +400,6 @@ def _between(
     machine = Machine("", link=link, links=dict(links), node_size=node_size, inter=inter)
     found = [[machine.link_between(source, target) for source in sources] for target in targets]
     return np.array([[each.latency for each in row] for row in found]), np.array([[1.0 / each.bandwidth for each in row] for row in found])
-
-
-PCIE_4 = Link(latency=1e-5, bandwidth=16e9 * 16 * 128 / 130 / 8)
-"""PCI Express 4.0 with 16 lanes: 16 GT/s each, 128b/130b coding, 31.5 GB/s a direction (PCI-SIG, PCI Express Base Specification 4.0)."""
-
-
-def preset(name: str = "reference") -> Machine:
-    """A machine by name. "reference": a constant generic CPU core a device, so that plans are reproducible; "two-level": a constant
-    generic accelerator a device, of any kind, in nodes of 8, 2 us and 100 GB/s inside a node, 10 us and 10 GB/s across, PCI Express
-    4.0 x16 to the host; "measured": what `oflow bench machine` stored. Raises PlanError where there is none."""
-    if name == "measured":
-        return load()
-    if name not in ("reference", "two-level"):
-        raise PlanError(f"no machine preset {name!r}; there are 'two-level', 'reference' and 'measured'")
-    core = Device(flops=1e11, memory_bandwidth=1e10, launch=2e-6, memory_nbytes=16 << 30)
-    gpu = Device(flops=1e14, memory_bandwidth=2e12, launch=5e-6, memory_nbytes=80 << 30)
-    far = Link(latency=1e-5, bandwidth=1e10)
-    if name == "two-level":
-        near = Link(latency=2e-6, bandwidth=1e11)
-        return Machine(name, {"cpu": gpu, "host": core, "cuda": gpu}, near, node_size=8, inter=far, host=PCIE_4)
-    return Machine(name, {"cpu": core, "host": core, "cuda": gpu}, far)
 
 
 # ---------------------------------------------------------------- files

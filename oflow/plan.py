@@ -239,6 +239,8 @@ class Plan:
     arenas, states: bytes of each device's arena and of its kept state.
     scratches: (offset in the device's arena, bytes) of each ``device/stream``'s scratch region; its actors share it, since a
     stream runs one act at a time.
+    model_flops: of the products of one step on logical shapes: those of the forward pass, and with a backward pass three times as many;
+    what devices repeat or compute again does not count. 0: not known.
     inputs, outputs: host register rows that feed and fetch the program's arguments and results.
     """
 
@@ -254,6 +256,7 @@ class Plan:
     outputs: tuple[tuple[str, int], ...] = ()
     micro_batches: int = 1
     schedule: str = ""
+    model_flops: float = 0.0
     version: int = FORMAT_VERSION
 
     @cached_property

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from math import gcd
 
 from oflow.check.references import check_references
-from oflow.machine import Cost, preset
+from oflow.machine import Cost
 from oflow.plan import ALIGNMENT, ActorTemplate, Plan, PortTemplate, RegisterTemplate
+from oflow.presets import preset
 from oflow.types import TensorType
 
 End = tuple[int, int, str]

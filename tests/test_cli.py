@@ -19,8 +19,8 @@ from oflow.cli.files import parse_words
 from oflow.compiler.schedules import named_schedule
 from oflow.compiler.schedules.plan import schedule_plan
 from oflow.errors import DeadlockError, PlanError
-from oflow.machine import preset
 from oflow.plan import Plan
+from oflow.presets import preset
 from oflow.schedule import Schedule
 from oflow.trace import Trace
 from tests import test_machine as machine_tests

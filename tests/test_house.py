@@ -9,13 +9,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "oflow"
 EARLY = {"errors", "types", "sbp", "machine"}
-LOGICAL = EARLY | {"graph", "graphtext", "ops", "boxings", "frontend"}
+LOGICAL = EARLY | {"presets", "graph", "graphtext", "ops", "boxings", "frontend"}
 MAY_IMPORT = {
     "errors": set(),
     "native": {"errors"},
     "types": {"errors"},
     "sbp": {"errors", "types"},
     "machine": {"errors", "native", "sbp"},
+    "presets": EARLY,
     "graph": EARLY,
     "graphtext": EARLY | {"graph"},
     "ops": EARLY | {"graph"},

@@ -24,10 +24,10 @@ from oflow.machine import (
     Products,
     Rates,
     Work,
-    preset,
     total,
 )  # fmt: skip
 from oflow.plan import Plan
+from oflow.presets import preset
 from tests.plans import pipeline_1f1b
 
 SIZES = (4.0, 16.0, 64.0)

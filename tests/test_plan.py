@@ -8,8 +8,8 @@ import pytest
 
 from oflow.check.references import check_references
 from oflow.errors import PlanError
-from oflow.machine import preset
 from oflow.plan import ActorTemplate, Call, Plan, PortTemplate, RegisterTemplate
+from oflow.presets import preset
 from oflow.types import TensorType
 from tests.plans import End, PlanBuilder
 

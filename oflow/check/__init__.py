@@ -1,16 +1,18 @@
 """The proofs: what a plan will do, shown from the plan alone. Shares no code with the compiler's passes or the drivers.
 
-    check(plan) -> Proof      rates · the token game · the act graph · memory · the steady period
+    check(plan) -> Proof      roles · rates · the token game · the act graph · memory · the steady period
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from oflow.arrays import tables
 from oflow.check.acts import ActGraph, act_graph
+from oflow.check.blocks import blocks
 from oflow.check.certificate import Certificate, certify, load, to_json, verify
 from oflow.check.cycle import HandOver, bound, hand_overs
 from oflow.check.game import play
@@ -19,15 +21,21 @@ from oflow.check.memory import check_memory
 from oflow.check.period import PER_SECOND, Steady, busy_seconds, steady
 from oflow.check.rates import check_rates
 from oflow.check.references import check_references
+from oflow.check.roles import Roles, fold
+from oflow.check.turns import shared_registers
+from oflow.errors import OutOfMemory, PlanError
 from oflow.plan import Plan
 
 __all__ = [
-    "ActGraph", "Certificate", "HandOver", "Proof", "Steady", "act_graph", "certify", "check", "check_layouts", "check_memory",
-    "check_rates", "load", "play", "steady", "to_json", "verify",
+    "ActGraph", "Certificate", "HandOver", "Proof", "Roles", "Steady", "act_graph", "certify", "check", "check_layouts", "check_memory",
+    "check_rates", "fold", "load", "play", "steady", "to_json", "verify",
 ]  # fmt: skip
 
+T = TypeVar("T")
 SHOWN = 12
 """Entries of the critical cycle that a printed proof shows."""
+LISTED = 64
+"""Devices or streams up to which each has a line of its own."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +61,10 @@ class Proof:
 
     def __str__(self) -> str:
         lines = [f"deadlock-free: one step of {self.acts} acts returns every slot and token to where it was"]
-        for device, nbytes in self.arenas.items():
-            lines.append(f"{device}: {nbytes:,} bytes of arena, {self.states.get(device, 0):,} of state")
+        for device, (arena, state) in alike({d: (n, self.states.get(d, 0)) for d, n in self.arenas.items()}).items():
+            lines.append(f"{device}: {arena:,} bytes of arena, {state:,} of state")
         lines.append(self.period_text())
-        for stream, seconds in self.busy.items():
+        for stream, seconds in alike(self.busy).items():
             share = f" ({seconds / self.period:.1%})" if self.period else ""
             lines.append(f"stream {stream}: busy {seconds:.6g} s a step{share}")
         return "\n".join(lines)
@@ -69,6 +77,15 @@ class Proof:
             lines.append(f"  ... and {len(self.critical_cycle) - SHOWN} more hand-overs")
         return "\n".join(lines)
 
+def alike(found: dict[str, T]) -> dict[str, T]:
+    """Many devices' or streams' numbers with equal ones in one entry, named after the first of them and how many more there are."""
+    if len(found) <= LISTED:
+        return found
+    names: dict[tuple[str, T], list[str]] = {}
+    for name, value in found.items():
+        names.setdefault((name.partition("/")[2], value), []).append(name)
+    return {f"{some[0]} and {len(some) - 1} more" if len(some) > 1 else some[0]: value for (_, value), some in names.items()}
+
 
 def check(plan: Plan) -> Proof:
     """Prove the plan safe, or raise PlanError, DeadlockError (with the cycle) or OutOfMemory.
@@ -77,14 +94,33 @@ def check(plan: Plan) -> Proof:
     """
     check_references(plan)
     check_layouts(plan)
-    t = tables(plan)
-    check_rates(plan, t)
-    fired = play(plan, t)
-    graph = act_graph(plan, fired, t)
-    arenas, states = check_memory(plan, graph)
+    roles = fold(plan)
+    folded, t = roles.plan, tables(roles.plan)
+    check_rates(folded, t)
+    fired = play(folded, t)
+    graph = act_graph(folded, fired, t)
+    arenas, states = _memory(roles, graph, fired)
     found = steady(graph)
-    cycle = hand_overs(graph, found)
+    cycle = tuple(map(roles.unfolded_hand_over, hand_overs(graph, found)))
+    acts = sum(template.acts * len(plan.rank_table[template.group]) for template in plan.actor_templates)
     return Proof(
-        True, arenas, states, float(found.period / PER_SECOND), tuple(entry.text for entry in cycle), bound(graph, found),
-        busy_seconds(graph), len(fired), found.starts[: len(fired)], cycle,
+        True, roles.of_devices(arenas), roles.of_devices(states), float(found.period / PER_SECOND), tuple(entry.text for entry in cycle),
+        bound(graph, found), roles.of_streams(busy_seconds(graph)), acts, roles.unfolded_starts(found.starts[: len(fired)]), cycle,
     )  # fmt: skip
+
+
+def _memory(roles: Roles, graph: ActGraph, fired: np.ndarray) -> tuple[dict[str, int], dict[str, int]]:
+    """The memory proof on the folded plan, where its paths are the whole plan's; else on the whole plan."""
+    plan = roles.whole
+    if roles.plan is plan:
+        return check_memory(plan, graph)
+    arena = blocks(roles.plan, graph.tables, "arena")
+    if not roles.reached.intersection(map(roles.plan.register_template_of, shared_registers(arena))):
+        try:
+            return check_memory(roles.plan, graph, act_graph(roles.local, fired))
+        except OutOfMemory:
+            raise
+        except PlanError:
+            pass  # perhaps a path by way of another device makes them take turns
+    t = tables(plan)
+    return check_memory(plan, act_graph(plan, play(plan, t), t))

@@ -10,8 +10,13 @@ from oflow.errors import OutOfMemory
 from oflow.plan import Plan
 
 
-def check_memory(plan: Plan, graph: ActGraph, *, compiled: bool | None = None) -> tuple[dict[str, int], dict[str, int]]:
-    """Bytes used of each device's arena and state. Raises PlanError or OutOfMemory with the registers and bytes concerned."""
+def check_memory(
+    plan: Plan, graph: ActGraph, paths: ActGraph | None = None, *, compiled: bool | None = None
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Bytes used of each device's arena and state. Raises PlanError or OutOfMemory with the registers and bytes concerned.
+
+    paths: the arcs that may prove turns (default: all).
+    """
     t = graph.tables
     arena, state = blocks(plan, t, "arena"), blocks(plan, t, "state")
     scratch_fits(plan, t)
@@ -19,7 +24,7 @@ def check_memory(plan: Plan, graph: ActGraph, *, compiled: bool | None = None) -
     devices_hold(plan)
     nobody_owns(arena, "arena")
     nobody_owns(state, "state")
-    prove_turns(graph, arena, compiled=compiled)
+    prove_turns(paths or graph, arena, compiled=compiled)
     return used
 
 

@@ -75,6 +75,11 @@ def prove_turns(graph: ActGraph, arena: Blocks, *, compiled: bool | None = None)
         raise _refusal(graph, arena, needed)
 
 
+def shared_registers(arena: Blocks) -> list[int]:
+    """Register rows that have a byte in common with another."""
+    return [int(row) for row in arena.register[np.flatnonzero(_shares(arena) & (arena.register >= 0))]]
+
+
 def _shares(found: Blocks) -> np.ndarray:
     """Which blocks have a byte in common with another."""
     shift = found.shift[found.device]

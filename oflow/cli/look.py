@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from oflow import view
 from oflow.actors import simulate as run_simulator
-from oflow.check import Proof, to_json
+from oflow.check import Proof, fold, to_json
 from oflow.check import check as prove
+from oflow.check.report import Report
+from oflow.check.report import report as report_of
 from oflow.cli.files import Given, Options, UsageError, opened
 from oflow.cli.layouts import layout_facts, layouts_text
 from oflow.cli.machine import machine_of
@@ -29,6 +34,8 @@ DISTURBED = 0.03
 """Share of waiting for a core from which a measurement is not to be trusted."""
 STEPS = 3
 """Steps that are simulated or recorded, if nobody says how many."""
+DRAWN = 64
+"""Devices up to which `simulate` plays each; of more, one a role."""
 SHOWN = ("plan", "graph", "timeline", "memory", "schedule", "slots")
 QUESTIONS = {"slots": explain_slots, "period": explain_period}
 """Words that `explain` answers instead of showing the plan."""
@@ -110,10 +117,13 @@ def simulate(args: Namespace, words: list[str], options: Options) -> None:
     with opened(args.file, options) as given:
         machine = machine_of(args.machine, given.plan)
         workers = args.workers or machine.workers or None
-        trace = run_simulator(given.plan, machine, steps=steps, workers=workers)
+        plan = given.plan if workers or len(given.plan.devices) <= DRAWN else fold(given.plan, machine).plan
+        trace = run_simulator(plan, machine, steps=steps, workers=workers)
         if args.output:
-            _write(args.output, picture(given, "timeline", Path(args.output).suffix, trace))
-        facts = trace_facts(trace, given.plan) | {"machine": machine.name, "workers": workers}
+            _write(args.output, picture(replace(given, plan=plan), "timeline", Path(args.output).suffix, trace))
+        facts = trace_facts(trace, plan) | {"machine": machine.name, "workers": workers}
+        if not workers:
+            facts |= {"devices": len(given.plan.devices), "roles": len(plan.devices), "report": asdict(report_of(given.plan, machine))}
         if args.measure:
             facts |= _compared(facts, measured_step(given))
         print(json.dumps(facts) if args.json else _trace_text(facts))
@@ -136,11 +146,10 @@ def _steps(args: Namespace, options: Options) -> tuple[int, Options]:
 
 def step_ends(trace: Trace, plan: Plan) -> list[float]:
     """Seconds at which the last act of each step ends."""
-    ends = [0.0] * trace.steps
-    for span in trace.spans:
-        step = span.act // plan.actors[span.actor].acts
-        ends[step] = max(ends[step], span.stop)
-    return ends
+    acts = np.repeat([t.acts for t in plan.actor_templates], np.diff(plan.actor_bases))
+    ends = np.zeros(trace.steps)
+    np.maximum.at(ends, trace.spans.act // acts[trace.spans.actor], trace.spans.stop)
+    return [float(end) for end in ends]
 
 
 def trace_facts(trace: Trace, plan: Plan) -> dict[str, Any]:
@@ -165,6 +174,10 @@ def _trace_text(facts: dict[str, Any]) -> str:
         lines.append(f"measured: {seconds_text(facts['measured_seconds'])} a step; the prediction is off by {facts['error']:+.1%}")
         if facts["waited"] > DISTURBED:
             lines.append(f"but others are at work: threads waited {facts['waited']:.0%} of that time for a core")
+    if "report" in facts:
+        lines.append(str(Report(**facts["report"])))
+        if facts["roles"] < facts["devices"]:
+            lines.append(f"{facts['devices']:,} devices have {facts['roles']} roles; what follows is of one device each")
     lines += [f"bubble {device}: {share:.1%}" for device, share in facts["bubble"].items()]
     lines += [f"stream {stream}: busy {share:.1%}" for stream, share in facts["busy"].items()]
     return "\n".join(lines)

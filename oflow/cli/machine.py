@@ -18,6 +18,7 @@ from oflow.calibrate.measure import Report
 from oflow.cli.files import Options, UsageError
 from oflow.machine import PLAIN, Curve, Machine, Rates
 from oflow.plan import Plan
+from oflow.presets import preset
 
 SHOWN_PRODUCTS = ((16, 64, 64), (64, 64, 64), (64, 256, 256), (256, 256, 256), (256, 1024, 256), (256, 1024, 1024))
 KIB = 1 << 10
@@ -103,4 +104,4 @@ def machine_of(name: str | None, plan: Plan) -> Machine:
     """The machine of `--machine`: a preset's name or a file of `oflow bench machine -o`; the plan's own where none is given."""
     if name is None:
         return plan.machine
-    return machines.load(name) if Path(name).suffix == ".json" else machines.preset(name)
+    return machines.load(name) if Path(name).suffix == ".json" else preset(name)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from oflow.boxings import bucket_of
+from oflow.compiler.choices import time_attrs
 from oflow.compiler.fold import summands
 from oflow.compiler.options import Options
 from oflow.compiler.views import views
@@ -42,8 +43,22 @@ def expand(graph: Graph, options: Options) -> Plan:
         plan.actor_templates, plan.register_templates, plan.rank_table, plan.machine,
         inputs=tuple(first[v] for v in graph.inputs),
         outputs=tuple((name, first[v]) for name, v in graph.outputs),
-        micro_batches=graph.micro_batches,
+        micro_batches=graph.micro_batches, model_flops=_model_flops(graph),
     )  # fmt: skip
+
+
+def _model_flops(graph: Graph) -> float:
+    """See `Plan`. A backward pass multiplies for the gradients of both operands of each product."""
+    known: dict[tuple[object, ...], float] = {}
+    total = 0.0
+    for node in graph.nodes:
+        if node.phase == "F" and REGISTRY[node.op].lowering == "local":
+            ins, outs = (tuple(time_type(graph, v) for v in vs) for vs in (node.ins, node.outs))
+            key = (node.op, node.attrs, ins, outs)
+            if key not in known:
+                known[key] = REGISTRY[node.op].estimate(ins, outs, time_attrs(graph, node)).product_flops
+            total += node.rate * known[key]
+    return total * (3.0 if any(node.phase in ("B", "I", "W") for node in graph.nodes) else 1.0)
 
 
 def column(entries: Sequence[T]) -> tuple[T, ...]:

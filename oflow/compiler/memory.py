@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from oflow.actors import simulate
-from oflow.check import Steady, act_graph, play, steady
+import numpy as np
+
+from oflow.check import ActGraph, Steady, act_graph, fold, play, steady
 from oflow.compiler.options import Options
-from oflow.compiler.order import play_order
+from oflow.compiler.order import played_templates
 from oflow.compiler.packing import MODEST, Buffer, load, pack, peak, successions
 from oflow.compiler.stage_times import COMPUTE
 from oflow.plan import ActorTemplate, Plan, PortTemplate, RegisterTemplate, aligned
@@ -39,7 +40,7 @@ def memory(plan: Plan, options: Options) -> Plan:
     """The smallest layout that costs no speed: sharing across streams where its control registers leave the period as it is
     (within 1 %), if need be for all but registers that the critical cycle would wait for, else sharing within the compute stream
     only, whose order implies all it needs."""
-    order = play_order(simulate(plan, options.machine, steps=1, events=False))
+    order = played_templates(plan, options.machine)
     lives = _lives(plan, order)
     one_stream = {row: life for row, life in lives.items() if life.streams == {COMPUTE}}
     if one_stream == lives:
@@ -52,20 +53,20 @@ def memory(plan: Plan, options: Options) -> Plan:
     # who sends the stash away wants its bytes, even where a late copy then holds up the work
     if options.offload is not None:
         return across
-    longest = _period(plan) * (1 + SLOWER)
+    longest = float(_timed(plan)[1].period) * (1 + SLOWER)
     for _ in range(TRIALS):
-        found = steady(act_graph(across, play(across)))
+        graph, found = _timed(across)
         if found.period <= longest:
             return min(across, within, key=lambda made: sum(made.arenas.values()))
-        held = _held_up(plan, across, found)
+        held = _held_up(plan, graph, found)
         lives = {row: life for row, life in lives.items() if life.streams == {COMPUTE} or life.writer not in held}
         across = _lay_out(plan, lives, len(order))
     return within
 
 
-def _held_up(plan: Plan, made: Plan, found: Steady) -> set[int]:
+def _held_up(plan: Plan, graph: ActGraph, found: Steady) -> set[int]:
     """Actor templates that a control register holds up on the critical cycle: what they write had better have bytes of its own."""
-    graph = act_graph(made, play(made))
+    made = graph.plan
     rows = {graph.reason(arc).row for arc in found.cycle} - {-1}
     controls = {row for row in map(made.register_template_of, rows) if row >= len(plan.register_templates)}
     return {
@@ -78,7 +79,7 @@ def _held_up(plan: Plan, made: Plan, found: Steady) -> set[int]:
 def _settled(plan: Plan, options: Options, made: Plan) -> Plan:
     """Control registers change the step, and what lives together in it: lay out again for the step as it then is, while that saves."""
     while True:
-        order = play_order(simulate(made, options.machine, steps=1, events=False))
+        order = played_templates(made, options.machine)
         again = _lay_out(plan, _lives(plan, order), len(order))
         if sum(again.arenas.values()) >= sum(made.arenas.values()):
             return made
@@ -91,7 +92,7 @@ def loads(plan: Plan) -> dict[str, int]:
     A register lives, with all its slots, from the first act that writes it to the end of the last that reads it; for the whole step where
     its bytes cannot be shared (initial tokens, read by other ranks, written by nobody). Scratch lives for the whole step.
     """
-    order = play_order(simulate(plan, plan.machine, steps=1, events=False))
+    order = played_templates(plan, plan.machine)
     lives = _lives(plan, order)
     found = {}
     for devices, rows in _device_classes(plan).items():
@@ -103,8 +104,11 @@ def loads(plan: Plan) -> dict[str, int]:
     return found
 
 
-def _period(plan: Plan) -> float:
-    return float(steady(act_graph(plan, play(plan))).period)
+def _timed(plan: Plan) -> tuple[ActGraph, Steady]:
+    """The act graph of the plan, one device a role, and its steady state."""
+    folded = fold(plan).plan
+    graph = act_graph(folded, play(folded))
+    return graph, steady(graph)
 
 
 def _lay_out(plan: Plan, lives: dict[int, _Life], length: int) -> Plan:
@@ -172,14 +176,9 @@ def _device_classes(plan: Plan) -> dict[tuple[str, ...], list[int]]:
     return {tuple(devices): list(rows) for rows, devices in classes.items()}
 
 
-def _lives(plan: Plan, order: list[int]) -> dict[int, _Life]:
+def _lives(plan: Plan, order: np.ndarray) -> dict[int, _Life]:
     """Lifetimes of the registers whose bytes may be shared: empty between steps, used by their own device's actors only."""
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    for at, row in enumerate(order):
-        template = plan.actors[row].template
-        first.setdefault(template, at)
-        last[template] = at
+    first, last = _ends(order), {template: len(order) - 1 - at for template, at in _ends(order[::-1]).items()}
     users: dict[int, list[tuple[int, PortTemplate]]] = {}
     for number, actor in enumerate(plan.actor_templates):
         for port in actor.ports:
@@ -195,6 +194,12 @@ def _lives(plan: Plan, order: list[int]) -> dict[int, _Life]:
             streams = frozenset(_stream(plan, n) for n in touched)
             found[row] = _Life(first[writers[0]], max(last[n] for n in touched), writers[0], readers, streams)
     return found
+
+
+def _ends(order: np.ndarray) -> dict[int, int]:
+    """Where each number stands first."""
+    numbers, places = np.unique(order, return_index=True)
+    return dict(zip(numbers.tolist(), places.tolist(), strict=True))
 
 
 def _buffer(plan: Plan, row: int, lives: dict[int, _Life], devices: tuple[str, ...], length: int) -> Buffer:
@@ -226,10 +231,11 @@ def _stream(plan: Plan, number: int) -> str:
 def _scratches(plan: Plan, arenas: dict[str, int]) -> dict[str, tuple[int, int]]:
     """One scratch region a stream behind the registers, as large as its hungriest actor needs; `arenas` grows by them."""
     sizes: dict[str, int] = {}
-    for actor in plan.actors:
-        scratch = plan.actor_templates[actor.template].scratch
-        need = max((s.offset + max(aligned(t.nbytes) for t in s.types) for s in scratch), default=0)
-        sizes[actor.stream] = max(sizes.get(actor.stream, 0), need)
+    for actor in plan.actor_templates:
+        need = max((s.offset + max(aligned(t.nbytes) for t in s.types) for s in actor.scratch), default=0)
+        for device in plan.rank_table[actor.group]:
+            stream = f"{device}/{actor.stream}"
+            sizes[stream] = max(sizes.get(stream, 0), need)
     found = {}
     for stream, nbytes in sorted(sizes.items()):
         device = stream.partition("/")[0]

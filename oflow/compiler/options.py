@@ -9,7 +9,8 @@ from oflow.compiler.schedules import NAMES
 from oflow.compiler.sharding import NONE, Zero, zero_options
 from oflow.errors import PlanError, user_line
 from oflow.frontend.precision import Precision, usual_precision
-from oflow.machine import Machine, preset
+from oflow.machine import Machine
+from oflow.presets import preset
 from oflow.sbp import Planner
 from oflow.schedule import Schedule
 

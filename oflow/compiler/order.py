@@ -6,22 +6,27 @@ host's streams stay free: the caller's thread decides there.
 
 from __future__ import annotations
 
+import numpy as np
+
 from oflow.actors import simulate
+from oflow.check import fold
 from oflow.compiler.options import Options
+from oflow.machine import Machine
 from oflow.plan import Plan
-from oflow.trace import Trace
 
 
 def order(plan: Plan, options: Options) -> Plan:
-    trace = simulate(plan, options.machine, steps=1, events=False)
-    found: dict[str, list[int]] = {}
-    for span in play_order(trace):
-        stream = plan.actors[span].stream
+    roles = fold(plan, options.machine)
+    spans = simulate(roles.plan, options.machine, steps=1, events=False).spans.in_time()
+    found = {}
+    for number, stream in enumerate(spans.streams):
         if stream not in plan.order and not stream.startswith("host:"):
-            found.setdefault(stream, []).append(span)
-    return plan.with_order({**plan.order, **{stream: tuple(rows) for stream, rows in sorted(found.items())}})
+            found[stream] = tuple(spans.actor[spans.stream == number].tolist())
+    return plan.with_order({**plan.order, **dict(sorted(roles.unfolded_order(found).items()))})
 
 
-def play_order(trace: Trace) -> list[int]:
-    """Actor rows in the order in which their acts begin."""
-    return [s.actor for s in sorted(trace.spans, key=lambda s: (s.start, s.stop, s.actor, s.act))]
+def played_templates(plan: Plan, machine: Machine) -> np.ndarray:
+    """(acts) the actor templates of one simulated step, in the order in which acts begin; devices that do the same count once."""
+    folded = fold(plan, machine).plan
+    rows = simulate(folded, machine, steps=1, events=False).spans.in_time().actor
+    return np.searchsorted(folded.actor_bases, rows, "right") - 1

@@ -5,9 +5,9 @@ import pytest
 from oflow.actors.native.virtual import virtual_time
 from oflow.actors.simulate import interpreted
 from oflow.errors import DeadlockError, PlanError
-from oflow.machine import preset
 from oflow.native import available
 from oflow.plan import Plan
+from oflow.presets import preset
 from oflow.trace import SlotEvents, Span, Spans, Trace
 from tests.check.executor import with_meetings
 from tests.plans import chain, diamond, pipeline_1f1b, random_plan

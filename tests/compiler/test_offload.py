@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import oflow as of
-from oflow.machine import PCIE_4, Link, preset
+from oflow.machine import Link
+from oflow.presets import PCIE_4, preset
 from tests.compiler.nets import pipeline
 
 WIDTH, BATCH = 128, 2048

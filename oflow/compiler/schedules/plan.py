@@ -7,8 +7,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 from oflow.check.references import check_references
-from oflow.machine import Cost, preset
+from oflow.machine import Cost
 from oflow.plan import ALIGNMENT, ActorTemplate, Plan, PortTemplate, RegisterTemplate
+from oflow.presets import preset
 from oflow.schedule import PHASES, Schedule, Times, verify_schedule
 from oflow.types import TensorType
 

@@ -1,0 +1,117 @@
+"""GPT-3 on 1,024 simulated accelerators: 16 pipeline stages x 8-way data x 8-way tensor parallel. Compiled and timed, never allocated.
+
+oflow simulate examples/gpt3.py                        its step: period, bubble, exposed communication, model-FLOPs utilisation
+oflow check examples/gpt3.py                           the proof: deadlock-free, bytes of every device
+oflow simulate examples/gpt3.py layers=8 stages=4 batch=64         any other size
+
+Layouts are Megatron-LM's (Shoeybi et al. 2019, Narayanan et al. 2021): columns of the first matrix of a pair, rows of the second,
+tensor groups inside a node, data groups across, the pipeline outermost.
+"""
+
+import sys
+
+import oflow as of
+
+
+class Attention(of.nn.Module):
+    """Causal self-attention: x (batch, seq, width) -> the same shape. A device holds whole heads."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        for name in ("query", "key", "value", "out"):
+            setattr(self, name, of.nn.Linear(width, width))
+
+    def forward(self, x):
+        batch, seq, width = x.shape
+        q, k, v = (of.reshape(f(x), (batch, seq, self.heads, width // self.heads)) for f in (self.query, self.key, self.value))
+        return self.out(of.reshape(of.causal_attention(q, k, v), (batch, seq, width)))
+
+
+class Block(of.nn.Module):
+    """Attention and a two-layer perceptron, each after a layer norm and around a residual."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.norm1, self.attention = of.nn.LayerNorm(width), Attention(width, heads)
+        self.norm2 = of.nn.LayerNorm(width)
+        self.up = of.nn.Linear(width, 4 * width)
+        self.down = of.nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        x = x + self.attention(self.norm1(x))
+        return x + self.down(of.gelu(self.up(self.norm2(x))))
+
+    def split(self, where):
+        """Columns of the first matrices, rows of the second ones, over the mesh's axis of tensor groups."""
+        self.to_global(where, (of.B, of.B))
+        for first in (self.attention.query, self.attention.key, self.attention.value, self.up):
+            first.to_global(where, (of.B, of.S(0)))
+        for second in (self.attention.out, self.down):
+            second.weight.to_global(where, (of.B, of.S(1)))
+
+
+class GPT(of.nn.Module):
+    """Tokens (batch, seq) -> logits (batch, seq, vocabulary). The embedding table is also the head; both are split by vocabulary."""
+
+    def __init__(self, width, heads, layers, seq, vocabulary, places):
+        super().__init__()
+        self.stages = len(places)
+        self.tokens = of.nn.Embedding(vocabulary, width, std=0.02)
+        self.places = of.nn.Parameter((seq, width), std=0.02)
+        self.blocks = of.nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.norm = of.nn.LayerNorm(width)
+        self.tokens.to_global(places[0], (of.B, of.S(0)))
+        self.places.to_global(places[0], (of.B, of.B))
+        for i, block in enumerate(self.blocks):
+            block.split(places[i * self.stages // layers])
+        self.norm.to_global(places[-1], (of.B, of.B))
+
+    def forward(self, tokens):
+        with of.stage(0):
+            x = self.tokens(tokens) + self.places
+        for i, block in enumerate(self.blocks):
+            with of.stage(i * self.stages // len(self.blocks)):
+                x = block(x)
+        with of.stage(self.stages - 1):
+            return of.linear(self.norm(x), self.tokens.weight)
+
+
+def build(
+    layers=96, width=12288, heads=96, seq=2048, vocabulary=51200, batch=1536, micro_batch=1, data=8, tensor=8, stages=16,
+    clip=None, precision="bfloat16", recompute=None, machine="a100", schedule="1f1b", executor=None, **_,
+):  # fmt: skip
+    """The training program. batch: sequences a step; micro_batch: sequences that a device group works on at a time; clip: the largest
+    norm of all gradients (None: as it is); precision, recompute: as of.compile takes them."""
+    layers, width, heads, seq, vocabulary, batch = (int(n) for n in (layers, width, heads, seq, vocabulary, batch))
+    micro_batch, data, tensor, stages = (int(n) for n in (micro_batch, data, tensor, stages))
+    group = data * tensor
+    places = [
+        of.placement("cuda", [[s * group + d * tensor + t for t in range(tensor)] for d in range(data)], names=("data", "tensor"))
+        for s in range(stages)
+    ]
+    model = GPT(width, heads, layers, seq, vocabulary, places)
+
+    def loss(tokens, following):
+        scores = model(tokens)
+        with of.stage(stages - 1):
+            return of.cross_entropy(scores, following)
+
+    return of.compile(
+        loss,
+        of.spec((batch, seq), "int64", places[0], (of.S(0), of.B)),
+        of.spec((batch, seq), "int64", places[-1], (of.S(0), of.B)),
+        optimizer=of.optim.AdamW(lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, clip_norm=clip),
+        micro_batches=batch // (data * micro_batch),
+        schedule=schedule,
+        precision=precision,
+        recompute=recompute,
+        executor=executor,
+        machine=machine,
+    )
+
+
+if __name__ == "__main__":
+    from oflow.cli import main
+
+    sys.exit(main(["simulate", __file__, *sys.argv[1:]]))
