@@ -5,8 +5,8 @@ DGX A100: 8 of them and eight 200 Gb/s HDR InfiniBand ports a node, 25 GB/s a de
 dense bfloat16, 3.35 TB/s HBM3, NVLink 900 GB/s (450 each way); DGX H100: eight 400 Gb/s NDR ports, 50 GB/s a device.
 
 Shares. Products reach about 80 % of the peak at large sizes, streaming kernels about 85 % of the memory's rate and transfers about
-80 % of the links'. These are round numbers of what kernels and collectives are known to reach, not fitted to any run;
-docs/scale.md compares the times that follow with published ones. Latencies: 2 us inside a node, 5 us across, 3 us to start a kernel.
+80 % of the links'. These are round numbers, assumed and not fitted to any run; the
+times that follow have not been compared with published ones. Latencies: 2 us inside a node, 5 us across, 3 us to start a kernel.
 """
 
 from __future__ import annotations
