@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 PLACES = ("<!--oflow:title-->", "<!--oflow:css-->", "<!--oflow:js-->", "<!--oflow:data-->")
@@ -17,18 +19,38 @@ def page(data: Mapping[str, Any]) -> str:
     names = [line.strip() for line in (static / "manifest.txt").read_text().splitlines()]
     names = [name for name in names if name and not name.startswith("#")]
 
-    def joined(suffix: str, tag: str) -> str:
-        texts = [(static / name).read_text() for name in names if name.endswith(suffix)]
-        return "\n".join(f"<{tag}>\n{text}</{tag}>" for text in texts)
+    def texts(suffix: str, vendored: bool) -> list[str]:
+        return [_text(static, name) for name in names if name.endswith(suffix) and name.startswith("vendor/") == vendored]
 
+    styles = "\n".join([*texts(".css", True), *texts(".css", False)])
+    scripts = [f"<script>\n{text}</script>" for text in texts(".js", True)]
+    scripts.append(f'<script type="module">\n{joined(texts(".js", False))}</script>')
     parts = dict(zip(PLACES, (
-        escape(str(data["meta"]["title"])), joined(".css", "style"), joined(".js", "script"),
+        escape(str(data["meta"]["title"])), f"<style>\n{styles}</style>", "\n".join(scripts),
         f'<script type="application/json" id="oflow-data">{json_text(data)}</script>',
     ), strict=True))  # fmt: skip
     template = (static / "report.html").read_text()
     for place in PLACES:  # cut, not replaced one after the other: what is put in may hold the words of a place
         assert template.count(place) == 1, place
     return _filled(template, parts)
+
+
+def _text(static: Traversable, name: str) -> str:
+    """A file of the page; one from elsewhere with its licence before it."""
+    text = (static / name).read_text()
+    if not name.startswith("vendor/"):
+        return text
+    licence = (static / f"{name.partition('.')[0]}.LICENSE").read_text()
+    return f"/*! {name}\n\n{licence.strip()}\n*/\n{text}"
+
+
+def joined(modules: Iterable[str]) -> str:
+    """One module of several that import only from one another: a browser loads no module from a local file, so they share one scope."""
+    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", text)) for text in modules)
+
+
+_IMPORT = re.compile(r'^import\s[^;]*?from "\./\w+\.js";\n', re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=const|let|function|class)", re.MULTILINE)
 
 
 def _filled(template: str, parts: Mapping[str, str]) -> str:

@@ -1,0 +1,245 @@
+// Who runs when: simulated and measured acts by device and stream, what idle time waits for, and the critical cycle.
+
+import { KINDS, actorName, actors, data, devices, microBatch, registerName, streamName, streams, streamsOf, traces } from "./data.js";
+import { choice, colour, h } from "./dom.js";
+import { laneChart, cut, zoomButtons } from "./lanes.js";
+import { actLight, deviceShown, focus, on, state } from "./state.js";
+import { secondsText } from "./words.js";
+
+const COMPACT = 24; // devices above which rows are low
+const REASON_COLOURS = { input: "F", "free slot": "B", stream: "W", partner: "comm", core: "update", caller: "host" };
+
+// Of each stream its acts and gaps in order of time, as typed arrays.
+function byStream(trace) {
+  const lanes = streams.map(() => ({ spans: [], gaps: [] }));
+  const { actor, start } = trace.spans;
+  for (let i = 0; i < actor.length; i++) lanes[actors.stream[actor[i]]].spans.push(i);
+  for (const lane of lanes) lane.spans.sort((a, b) => start[a] - start[b]);
+  trace.gaps?.stream.forEach((stream, i) => lanes[stream].gaps.push(i));
+  return lanes;
+}
+
+// The first place in `list`, sorted by what `of` says, at which that is more than `value`.
+export function after(list, value, of) {
+  let low = 0, high = list.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (of(list[middle]) > value) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+const shownTraces = traces.map((trace) => ({ ...trace, lanes: byStream(trace) }));
+const modes = shownTraces.length > 1 ? ["overlaid", "stacked", ...shownTraces.map((trace) => trace.name)] : [];
+let mode = modes[0] ?? shownTraces[0]?.name;
+
+// The traces that a row shows, each with its share of a lane's height.
+function layers() {
+  if (mode === "stacked") return shownTraces.map((trace, i) => ({ trace, top: i / shownTraces.length, part: 1 / shownTraces.length }));
+  if (mode === "overlaid") return [...shownTraces].reverse().map((trace, i) => ({ trace, top: 0, part: 1, outline: i > 0 }));
+  return shownTraces.filter((trace) => trace.name === mode).map((trace) => ({ trace, top: 0, part: 1 }));
+}
+
+function timelineRows() {
+  const low = devices.length > COMPACT, double = mode === "stacked" ? 1.7 : 1;
+  const busy = streams.map((_, i) => shownTraces.some((trace) => trace.lanes[i].spans.some((span) => trace.spans.stop[span] > trace.spans.start[span])));
+  return devices.flatMap((device, number) => {
+    if (!deviceShown(number)) return [];
+    const lanes = [];
+    let y = 3;
+    for (const stream of streamsOf[number].filter((row) => busy[row]).sort((a, b) => (streams[b].kind === "compute") - (streams[a].kind === "compute"))) {
+      const height = Math.round((streams[stream].kind === "compute" ? (low ? 10 : 22) : low ? 5 : 12) * double);
+      lanes.push({ stream, y, h: height });
+      y += height + 1;
+    }
+    const sub = low ? [] : lanes.map((lane) => ({ text: streams[lane.stream].name, y: lane.y + Math.min(lane.h, 14) - 2 }));
+    return lanes.length ? [{ label: device.name, sub, h: y + 3, lanes, what: `device:${number}`, device: number }] : [];
+  });
+}
+
+let kindColours = {}, lit = 0;
+
+function drawRow(ctx, row, top, x, seen, colours) {
+  const now = focus();
+  for (const lane of row.lanes) {
+    for (const layer of layers()) {
+      const y = top + lane.y + layer.top * lane.h, height = layer.part * lane.h;
+      if (!layer.outline) drawGaps(ctx, layer.trace, lane.stream, y, height, x, seen);
+      drawSpans(ctx, layer, lane.stream, y, height, x, seen, now, colours);
+    }
+  }
+}
+
+function drawGaps(ctx, trace, stream, y, height, x, [low, high]) {
+  const { start, stop, why } = trace.gaps ?? {};
+  if (!start) return;
+  const list = trace.lanes[stream].gaps;
+  ctx.globalAlpha = 0.75;
+  for (let i = Math.max(0, after(list, low, (gap) => start[gap]) - 1); i < list.length && start[list[i]] < high; i++) {
+    const left = x(start[list[i]]), right = x(stop[list[i]]), kind = REASON_COLOURS[data.reasons[why[list[i]]]];
+    if (right - left < 1.5 || !kind) continue;
+    ctx.fillStyle = kindColours[kind];
+    ctx.fillRect(left + 0.5, y + height / 2 - 0.75, right - left - 1, 1.5);
+  }
+  ctx.globalAlpha = 1;
+}
+
+function drawSpans(ctx, { trace, outline }, stream, y, height, x, [low, high], now, colours) {
+  const { actor, act, start, stop } = trace.spans, list = trace.lanes[stream].spans;
+  let last = -1, lastKind = "", lastLight = 0;
+  for (let i = Math.max(0, after(list, low, (span) => start[span]) - 1); i < list.length && start[list[i]] < high; i++) {
+    const span = list[i], row = actor[span], light = actLight(row, act[span], now), kind = actors.kind[row];
+    const left = x(start[span]), right = Math.max(left + 0.6, x(stop[span]));
+    if (light > 0) lit++;
+    if (right < last + 0.5 && kind === lastKind && light <= lastLight) continue;
+    [last, lastKind, lastLight] = [right, kind, light];
+    ctx.globalAlpha = light < 0 ? 0.16 : 1;
+    if (outline) {
+      ctx.strokeStyle = colours.ink;
+      ctx.lineWidth = 0.8;
+      ctx.strokeRect(left + 0.5, y + 0.5, Math.max(0.5, right - left - 1), height - 1);
+      continue;
+    }
+    ctx.fillStyle = kindColours[kind];
+    ctx.fillRect(left, y, right - left > 3 ? right - left - 0.7 : right - left, height);
+    if (height >= 10 && right - left > 9) drawName(ctx, row, act[span], left, right, y, height);
+  }
+  ctx.globalAlpha = 1;
+}
+
+function drawName(ctx, row, act, left, right, y, height) {
+  const from = Math.max(left, 132), batch = microBatch(row, act), room = right - from - 6;
+  ctx.font = `${height >= 16 ? 11 : 9}px ui-sans-serif, system-ui, sans-serif`;
+  ctx.textAlign = "left";
+  ctx.fillStyle = "#fff";
+  const text = room > 46 ? cut(ctx, (batch >= 0 ? `${batch} · ` : "") + actors.name[row], room) : batch >= 0 && room > 5 ? String(batch) : "";
+  if (text) ctx.fillText(text, from + 3, y + height / 2 + (height >= 16 ? 4 : 3));
+}
+
+// ------------------------------------------------------------ critical cycle
+
+const cycle = data.proof?.cycle ?? [];
+
+function cycleSpans(trace) {
+  const wanted = new Set(cycle.flatMap((entry) => [entry.actors[0], entry.actors[2]]));
+  const found = new Map();
+  trace.spans.actor.forEach((row, i) => wanted.has(row) && found.set(`${row}:${trace.spans.act[i]}`, i));
+  return found;
+}
+
+const cycleAt = cycle.length && shownTraces.length ? cycleSpans(shownTraces[0]) : new Map();
+
+function drawCycle(ctx, x, topOf, colours) {
+  timelineChart.canvas.dataset.lit = lit;
+  lit = 0;
+  const trace = shownTraces[0];
+  if (!state.cycle || !cycle.length || !trace || (mode !== trace.name && mode !== "overlaid")) return;
+  const middle = new Map();
+  timelineChart.rows.forEach((row, i) => row.lanes.forEach((lane) => middle.set(lane.stream, [topOf(i) + lane.y, lane.h])));
+  const { start, stop } = trace.spans, chosen = focus()?.wait ?? -1;
+  ctx.strokeStyle = colours.accent;
+  for (let step = 0; step < trace.steps; step++) {
+    cycle.forEach(({ actors: [source, sourceAct, target, targetAct], wraps }, i) => {
+      const from = cycleAt.get(`${source}:${sourceAct + step * actors.acts[source]}`);
+      const to = cycleAt.get(`${target}:${targetAct + (step + (wraps ? 1 : 0)) * actors.acts[target]}`);
+      const a = middle.get(actors.stream[source]), b = middle.get(actors.stream[target]);
+      if (from === undefined || !a) return;
+      ctx.lineWidth = chosen === i ? 3 : 1.6;
+      const left = x(start[from]), right = Math.max(left + 1.5, x(stop[from]));
+      ctx.strokeRect(left, a[0] - 0.5, right - left, a[1] + 1);
+      if (to === undefined || !b) return;
+      ctx.beginPath();
+      ctx.moveTo(right, a[0] + a[1] / 2);
+      ctx.lineTo(x(start[to]), b[0] + b[1] / 2);
+      ctx.stroke();
+    });
+  }
+}
+
+// ------------------------------------------------------------ what is under the pointer
+
+function hitRow(row, y, seconds, tolerance) {
+  const lane = row.lanes.find((one) => y >= one.y - 1 && y <= one.y + one.h);
+  if (!lane) return null;
+  const found = layers().filter((layer) => y - lane.y >= layer.top * lane.h && y - lane.y <= (layer.top + layer.part) * lane.h + 1);
+  for (const { trace } of found) {
+    const span = spanAt(trace, lane.stream, seconds, tolerance);
+    if (span >= 0) return { what: `act:${trace.spans.actor[span]}:${trace.spans.act[span]}`, tip: spanTip(trace, span) };
+  }
+  return found.length ? gapTip(found[0].trace, lane.stream, seconds) : null;
+}
+
+function spanAt(trace, stream, seconds, tolerance) {
+  const { start, stop } = trace.spans, list = trace.lanes[stream].spans;
+  const place = after(list, seconds + tolerance, (span) => start[span]) - 1;
+  let best = -1, distance = tolerance;
+  for (let i = place; i >= Math.max(0, place - 4); i--) {
+    const off = Math.max(0, start[list[i]] - seconds, seconds - stop[list[i]]);
+    if (off < distance || (off === 0 && best < 0)) [best, distance] = [list[i], off];
+  }
+  return best;
+}
+
+function spanTip(trace, span) {
+  const { actor, act, start, stop } = trace.spans, row = actor[span], batch = microBatch(row, act[span]);
+  const step = Math.floor(act[span] / actors.acts[row]);
+  return [actorName(row), `${KINDS[actors.kind[row]]}, stage ${actors.stage[row]}, ${streamName(actors.stream[row])}`,
+    `step ${step}${batch >= 0 ? `, micro-batch ${batch}` : ""}, act ${act[span]}`,
+    `${trace.name}: ${secondsText(start[span])} to ${secondsText(stop[span])}, ${secondsText(stop[span] - start[span])}`];
+}
+
+function gapTip(trace, stream, seconds) {
+  const { start, stop } = trace.gaps ?? {};
+  if (!start) return null;
+  const list = trace.lanes[stream].gaps, gap = list[after(list, seconds, (one) => start[one]) - 1];
+  if (gap === undefined || seconds > stop[gap]) return null;
+  const { register, actor, other } = trace.gaps;
+  return {
+    what: register[gap] >= 0 ? `register:${register[gap]}` : actor[gap] >= 0 ? `actor:${actor[gap]}` : null,
+    tip: [`idle ${secondsText(stop[gap] - start[gap])}`, gapWords(trace, gap), ...(actor[gap] >= 0 ? [`next: ${actorName(actor[gap])}`] : []),
+      `${streamName(stream)}, ${trace.name}`, ...(other[gap] >= 0 && register[gap] < 0 ? [`came last: ${actorName(other[gap])}`] : [])],
+  };
+}
+
+// What a gap waits for, in words.
+export function gapWords(trace, gap) {
+  const { why, register, other } = trace.gaps, reason = data.reasons[why[gap]];
+  const what = register[gap] >= 0 ? registerName(register[gap]) : "", who = other[gap] >= 0 ? actorName(other[gap]) : "another";
+  return {
+    input: `waits for input ${what} from ${who}`, "free slot": `waits for a free slot of ${what}, held by ${who}`,
+    stream: `waits for its turn after ${who}`, partner: `waits for its partner ${who}`, core: "all was there: waits for a core",
+    caller: "all was there: waits for the caller", "end of step": "nothing follows until the end",
+  }[reason] ?? `waits: ${reason}`;
+}
+
+// ------------------------------------------------------------ the section
+
+const timelineChart = laneChart("timeline", { draw: drawRow, hit: hitRow, over: drawCycle, tallest: 520 });
+
+export function timeline(section) {
+  if (!shownTraces.length) return section.append(h("p", { class: "soft" }, "The plan cannot run, so there is no timeline."));
+  const recolour = () => { kindColours = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, colour(`kind-${kind}`)])); };
+  recolour();
+  const remade = () => timelineChart.setRows(timelineRows());
+  const marked = h("input", { type: "checkbox", checked: true, onchange: (event) => {
+    state.cycle = event.currentTarget.checked;
+    document.body.classList.toggle("no-cycle", !state.cycle);
+    timelineChart.render();
+  } });
+  section.append(
+    h("div", { class: "tools" }, zoomButtons(),
+      modes.length > 0 && choice("traces", modes, mode, (chosen) => { mode = chosen; remade(); }),
+      cycle.length > 0 && h("label", {}, marked, " critical cycle"),
+      h("span", { class: "soft hint" }, "drag pans · ctrl + wheel zooms")),
+    timelineChart.host,
+    h("p", { class: "legend soft" }, "Idle streams wait for: ",
+      Object.entries(REASON_COLOURS).filter(([reason]) => data.reasons.includes(reason)).map(([reason, kind]) => h("span", {}, h("i", { class: `dash kind-${kind}` }), reason))));
+  on("theme", () => { recolour(); timelineChart.render(); });
+  on("filter", remade);
+  on("pin", () => {
+    const now = focus();
+    if (now?.actors.length) timelineChart.reveal(timelineChart.rows.findIndex((row) => row.device === actors.device[now.actors[0]]));
+  });
+  remade();
+}
