@@ -2,6 +2,7 @@
 
     data    everything as one JSON object (its contract)      page      template, style, scripts and data in one text
     rows    devices, actors, groups, registers                pictures  the two drawings, placed by layout
+    roles   large plans by role                               proof    its cycle by rows
     gaps    what idle streams wait for                        occupancy slots and bytes over time
 """
 

@@ -1,7 +1,7 @@
 """What the report's page reads: one JSON object, columns of equal length where there are many rows. Rows are numbered as in the plan.
 
     meta       title, version, schedule, micro_batches, machine, steps, file, acts
-    devices    [{name, kind, arena, state, budget}]                       streams  [{name, device, kind: compute | comm | copy | host}]
+    devices    [{name, kind, arena, state, budget, alike}]                streams  [{name, device, kind: compute | comm | copy | host}]
     actors     {id, name, device, stream, stage, phase, kind, acts, seconds, line, group, calls, template}
     groups     [{name, stage, phase, kind, device, stream, count}]        the boxes of the plan's drawing
     registers  {id, name, device, type, layout, slots, initial, offset, nbytes, region, producer, consumers, line}
@@ -36,18 +36,16 @@ from oflow.check import ActGraph, Proof, act_graph, play
 from oflow.errors import PlanError
 from oflow.graph import Graph
 from oflow.plan import Plan
-from oflow.sizing import what_would_help
 from oflow.trace import SlotEvents, Trace
-from oflow.view.period import help_facts
 from oflow.view.report import rows
 from oflow.view.report.gaps import REASONS, gaps
 from oflow.view.report.occupancy import levels, thinned, uses
 from oflow.view.report.pictures import graph_data, plan_data
+from oflow.view.report.proof import proof_data
+from oflow.view.report.roles import alone, shown
 
 STEPS, MOST_SPANS = 2, 100_000
 """Steps that are simulated where no trace is given; one, where two would have more spans than that."""
-MOST_ASKED = 20_000
-"""Acts a step up to which it is also said what would shorten the period: each answer takes a proof of its own."""
 MOST_EVENTS = 120_000
 """Above this the hand-overs of the smallest registers' slots are left out."""
 MOST_POINTS = 60_000
@@ -60,17 +58,20 @@ def report_data(
     boxings: Iterable[Boxing] | None = None, title: str | None = None, file: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     """The data of a report. trace: a simulated one (None: STEPS are simulated, if the plan can run). measured: a recording of the same
-    plan. Raises PlanError for a trace of another plan."""
+    plan. A large plan without a trace is shown by role, and "alike" names the devices that each device stands for. Raises PlanError for a
+    trace of another plan."""
+    simulated, recorded = _given(trace, measured)
+    drawn = shown(plan, proof) if simulated is None and recorded is None else alone(plan, proof)
+    whole, plan = plan, drawn.plan
     t = tables(plan)
     act = _acts(plan, t)
-    simulated, recorded = _given(trace, measured)
     if simulated is None and act is not None:
         simulated = simulate(plan, steps=STEPS if STEPS * int(t.acts.sum()) <= MOST_SPANS else 1)
     groups = rows.grouped(plan, t)
-    shown = simulated or recorded
+    seen = simulated or recorded
     return {
-        "meta": _meta(plan, shown, title, file),
-        "devices": rows.devices(plan, t), "streams": rows.streams(t), "actors": rows.actors(plan, t, groups),
+        "meta": _meta(whole, seen, title, file),
+        "devices": rows.devices(plan, t, drawn.alike), "streams": rows.streams(t), "actors": rows.actors(plan, t, groups),
         "groups": [
             {"name": g.name, "stage": g.stage, "phase": g.phase, "kind": g.kind, "device": g.devices, "stream": g.stream,
              "count": len(g.rows)}
@@ -79,8 +80,8 @@ def report_data(
         "registers": rows.registers(plan, t), "graph": graph_data(graph, plan) if graph is not None else None,
         "plan": plan_data(plan, t, groups), "reasons": list(REASONS),
         "traces": {"simulated": _trace(plan, t, act, simulated), "measured": _trace(plan, t, act, recorded)},
-        "memory": _memory(plan, t, shown), "boxings": [_boxing(one) for one in boxings or ()],
-        "proof": _proof(plan, proof) if proof is not None else None,
+        "memory": _memory(plan, t, seen), "boxings": [_boxing(one) for one in boxings or ()],
+        "proof": proof_data(whole, drawn.proof) if drawn.proof is not None else None,
     }  # fmt: skip
 
 
@@ -213,15 +214,3 @@ def _memory(plan: Plan, t: Tables, trace: Trace | None) -> list[dict[str, Any]]:
 def _boxing(one: Boxing) -> dict[str, Any]:
     facts = one.facts()
     return facts | {"route": one.route, "moves": facts["route"]}
-
-
-def _proof(plan: Plan, proof: Proof) -> dict[str, Any]:
-    cycle = [
-        {"kind": one.kind, "text": one.text, "actors": [one.source, one.source_act, one.target, one.target_act],
-         "register": one.register, "stream": one.stream, "wraps": one.wraps}
-        for one in proof.cycle
-    ]  # fmt: skip
-    return {
-        "deadlock_free": proof.deadlock_free, "period": proof.period, "bound": proof.bound, "acts": proof.acts, "cycle": cycle,
-        "busy": proof.busy, "what_if": help_facts(what_would_help(plan)) if proof.acts <= MOST_ASKED else [],
-    }  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,10 +30,11 @@ class Group:
     rows: tuple[int, ...]
 
 
-def devices(plan: Plan, t: Tables) -> list[dict[str, Any]]:
+def devices(plan: Plan, t: Tables, alike: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """alike: the devices that each stands for, itself among them."""
     return [
         {"name": name, "kind": name.partition(":")[0], "arena": plan.arenas.get(name, 0), "state": plan.states.get(name, 0),
-         "budget": plan.machine.device(name).memory_nbytes}
+         "budget": plan.machine.device(name).memory_nbytes, "alike": device_range(alike[name])}
         for name in t.devices
     ]  # fmt: skip
 

@@ -16,6 +16,7 @@ from oflow.boxings import Boxing
 from oflow.check import Proof, check
 from oflow.errors import OflowError, PlanError
 from oflow.plan import Plan
+from oflow.view.report import roles
 from oflow.view.report.data import report_data
 from oflow.view.report.page import json_text
 from oflow.view.report.rows import MOST_GROUPS, device_range
@@ -97,6 +98,12 @@ def keeps_the_contract(data: Data) -> None:
         within([entry["register"]], registers, none=True)
         within([entry["stream"]], streams, none=True)
         assert entry["kind"] in ("data", "slot", "stream", "meet") and entry["text"]
+        if entry["kind"] == "stream":
+            stream = data["streams"][entry["stream"]]
+            assert entry["text"].startswith(f"stream {data['devices'][stream['device']]['name']}/{stream['name']}:")
+        if entry["register"] >= 0:
+            device = data["devices"][data["registers"]["device"][entry["register"]]]["name"]
+            assert f"{data['registers']['name'][entry['register']]}@{device}" in entry["text"]
 
 
 def _drawings(data: Data, groups: int, registers: int) -> None:
@@ -274,3 +281,27 @@ def test_a_large_plan_is_grouped_and_small() -> None:
     assert len(data["groups"]) == len(data["plan"]["boxes"]) == 48 and len(data["plan"]["lanes"]) == 16
     assert data["groups"][0]["device"] == "cpu:0-63" and data["groups"][0]["count"] == 64
     assert len(data["traces"]["simulated"]["spans"]["act"]) == data["meta"]["acts"] == 1024 * 65
+
+
+def test_a_very_large_plan_is_shown_by_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = widened(pipeline_1f1b(4, 6), 8)
+    proof = check(plan)
+    every = report_data(plan, proof=proof)
+    monkeypatch.setattr(roles, "MOST_ACTORS", 20)
+    data = report_data(plan, proof=proof)
+    keeps_the_contract(data)
+    assert [d["alike"] for d in data["devices"]] == [f"cpu:{8 * i}-{8 * i + 7}" for i in range(4)]
+    assert all(d["alike"] == d["name"] for d in every["devices"])
+    assert data["meta"]["title"] == "plan on 32 devices" and data["meta"]["acts"] == proof.acts == 8 * 4 * 13
+    assert data["traces"]["simulated"]["seconds"] == every["traces"]["simulated"]["seconds"]
+    peaks = {m["device"]: m["peak"] for m in every["memory"]}
+    assert all(m["peak"] == peaks[m["device"]] for m in data["memory"])
+    for entry, whole in zip(data["proof"]["cycle"], every["proof"]["cycle"], strict=True):
+        assert entry["text"] == whole["text"]
+        for row, other in zip(entry["actors"][::2], whole["actors"][::2], strict=True):
+            assert _actor(data, row) == _actor(every, other)
+    assert len(report_data(plan, simulate(plan, steps=1), proof=proof)["devices"]) == 32, "a trace is shown as it is"
+
+
+def _actor(data: Data, row: int) -> str:
+    return f"{data['actors']['name'][row]}@{data['devices'][data['actors']['device'][row]]['name']}"
