@@ -50,8 +50,8 @@ def memory(plan: Plan, options: Options) -> Plan:
     if across.actor_templates == within.actor_templates:
         return across
     # within one stream nothing needs a control register: that costs no speed
-    # who sends the stash away wants its bytes, even where a late copy then holds up the work
-    if options.offload is not None:
+    # where the stash is sent away its bytes are wanted, even where a late copy then holds up the work
+    if options.offload == "all" or options.offloaded:
         return across
     longest = float(_timed(plan)[1].period) * (1 + SLOWER)
     for _ in range(TRIALS):

@@ -98,6 +98,7 @@ def test_what_cannot_fit_says_so() -> None:
 
 def test_nothing_moves_where_all_fits() -> None:
     assert blocks(2, offload="auto").plan == blocks(2).plan
+    assert pipeline(3, 4, 3, offload="auto").plan == pipeline(3, 4, 3).plan
 
 
 def test_the_link_to_the_host_has_its_own_figures() -> None:
