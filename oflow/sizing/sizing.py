@@ -47,7 +47,7 @@ class Sizing:
     slots keep that period.
     """
 
-    plan: Plan
+    plan: Plan = field(repr=False)
     per: str
     rows: tuple[SlotRow, ...]
     period: float
