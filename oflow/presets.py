@@ -11,7 +11,7 @@ times that follow have not been compared with published ones. Latencies: 2 us in
 
 from __future__ import annotations
 
-from oflow.errors import PlanError
+from oflow.errors import PlanError, user_line
 from oflow.machine import Device, Link, Machine, load
 
 PRODUCTS_REACHED, MEMORY_REACHED, LINKS_REACHED = 0.80, 0.85, 0.80
@@ -52,7 +52,8 @@ def preset(name: str = "reference") -> Machine:
     if name in CLUSTERS:
         return CLUSTERS[name]
     if name not in ("reference", "two-level"):
-        raise PlanError(f"no machine preset {name!r}; there are {', '.join(map(repr, CLUSTERS))}, 'two-level', 'reference' and 'measured'")
+        there_are = ", ".join(map(repr, CLUSTERS))
+        raise PlanError(f"no machine preset {name!r}; there are {there_are}, 'two-level', 'reference' and 'measured'", line=user_line())
     core = Device(flops=1e11, memory_bandwidth=1e10, launch=2e-6, memory_nbytes=16 << 30)
     gpu = Device(flops=1e14, memory_bandwidth=2e12, launch=5e-6, memory_nbytes=80 << 30)
     far = Link(latency=1e-5, bandwidth=1e10)

@@ -15,12 +15,13 @@ from oflow.actors import Launcher, Session, native, processes, shared_bytes, sim
 from oflow.arrays import tables
 from oflow.backends import Memory, link
 from oflow.backends.compiled import LinkedPlan, lower
-from oflow.errors import KernelMissing, PlanError
+from oflow.errors import KernelMissing, PlanError, user_line
 from oflow.plan import Plan
 
 EXECUTORS = ("native", "processes", "threads", "simulator")
 COMPILED_LOOP = ("native", "processes")
 KERNELS = ("compiled", "numpy")
+BLAS = ("numpy", "mkl")
 Values = Mapping[str, np.ndarray]
 
 
@@ -41,9 +42,10 @@ def run_options(executor: str | None, kernels: str | None, **others: Any) -> Run
     """The best there is where None is given. Raises PlanError for names there are none of, KernelMissing without numba."""
     best = machine_code.available()
     chosen = RunOptions(executor or ("native" if best else "threads"), kernels or ("compiled" if best else "numpy"), **others)
-    for kind, name, names in (("executor", chosen.executor, EXECUTORS), ("kernel library", chosen.kernels, KERNELS)):
+    asked = ("executor", chosen.executor, EXECUTORS), ("kernel library", chosen.kernels, KERNELS), ("BLAS", chosen.blas, BLAS)
+    for kind, name, names in asked:
         if name not in names:
-            raise PlanError(f"there is no {kind} {name!r}; there are {', '.join(names)}")
+            raise PlanError(f"there is no {kind} {name!r}; there are {', '.join(names)}", line=user_line())
     if not best and (chosen.executor in COMPILED_LOOP or chosen.kernels == "compiled"):
         needs = f"executor={chosen.executor!r}" if chosen.executor in COMPILED_LOOP else "kernels='compiled'"
         raise KernelMissing(f"{needs} needs numba; install it with pip install 'oflow[native]'")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from oflow.compiler.options import AUTO
 from oflow.compiler.schedules import find_schedule, named_schedule
-from oflow.errors import PlanError
+from oflow.errors import PlanError, user_line
 from oflow.graph import Graph
 from oflow.sbp import Placement
 from oflow.schedule import Schedule, Times, verify_schedule
@@ -35,7 +35,8 @@ def wanted_homes(chosen: str | Schedule, stages: int, ranks: int) -> tuple[int, 
     if chosen.stages != tuple(range(stages)) or len(set(chosen.homes.values())) != ranks:
         raise PlanError(
             f"schedule {chosen.name} is for stages {list(chosen.stages)} on {chosen.ranks} ranks, "
-            f"the program has {stages} stages on {ranks} ranks"
+            f"the program has {stages} stages on {ranks} ranks",
+            line=user_line(),
         )
     return numbered(chosen.home(stage) for stage in range(stages))
 

@@ -63,14 +63,14 @@ WORDS = {
 
 def options(machine: Machine | str | None = None, memory: int | None = None, **facts: Any) -> Options:
     """machine: a Machine, or the name of a preset ("reference" where None is given). memory: bytes of each device, if not the
-    machine's. Raises PlanError for a preset, a word or a schedule that there is not.
+    machine's. Raises PlanError for a preset, a word or a schedule that there is not, and for what is no number of bytes.
     """
     for name, (known, otherwise) in WORDS.items():
         if facts.get(name) not in (None, *known):
             remedy = f"leave it out to {otherwise}, or say {' or '.join(f'{name}={word!r}' for word in known)}"
             raise PlanError(f"{name}={facts[name]!r} is not known; {remedy}", line=user_line())
     schedule = facts.get("schedule")
-    if isinstance(schedule, str) and schedule not in (*NAMES, AUTO):
+    if not (schedule is None or isinstance(schedule, Schedule) or schedule in (*NAMES, AUTO)):
         there_are = ", ".join((*NAMES, AUTO))
         raise PlanError(f"there is no schedule {schedule!r}; there are {there_are}, or give an of.Schedule", line=user_line())
     limit = facts.get("bucket_nbytes")
@@ -78,7 +78,15 @@ def options(machine: Machine | str | None = None, memory: int | None = None, **f
         raise PlanError(f"bucket_nbytes={limit!r} is not known; write a number of bytes, 'auto', or None for no buckets", line=user_line())
     found = machine if isinstance(machine, Machine) else preset(machine or "reference")
     if memory is not None:
-        limited = {k: d if k.startswith("host") else replace(d, memory_nbytes=memory) for k, d in found.devices.items()}
-        found = replace(found, devices=limited)
+        found = _limited(found, memory)
     made = {"zero": zero_options(facts.get("zero", 0)), "precision": usual_precision(facts.get("precision"))}
     return Options(found, Planner(found), **{**facts, **made})
+
+
+def _limited(machine: Machine, memory: float) -> Machine:
+    """The machine with so many bytes a device, its hosts' left as they are."""
+    if isinstance(memory, bool) or not isinstance(memory, int | float) or memory <= 0 or memory != int(memory):
+        remedy = "write one, such as memory=16 << 30, or leave it out for the machine's own"
+        raise PlanError(f"memory={memory!r} is no number of bytes; {remedy}", line=user_line())
+    devices = {k: d if k.startswith("host") else replace(d, memory_nbytes=int(memory)) for k, d in machine.devices.items()}
+    return replace(machine, devices=devices)

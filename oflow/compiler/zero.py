@@ -24,7 +24,7 @@ from oflow.compiler.auto import best_layouts
 from oflow.compiler.options import Options
 from oflow.compiler.question import Question
 from oflow.compiler.sharding import Zero, named_axes, shard
-from oflow.errors import PlanError
+from oflow.errors import PlanError, user_line
 from oflow.graph import Builder, Graph, Node, Parameter, rate_of
 from oflow.ops import REGISTRY
 from oflow.sbp import Layout, Placement, S
@@ -85,7 +85,8 @@ def _repeated(answered: Graph, trained: Iterable[Parameter], zero: Zero) -> dict
             axes.update(k for k, s in enumerate(made.sbp) if s.is_partial and home.sbp[k].kind == "B")
     if zero.axis is not None and found and not any(found.values()):
         places = ", ".join(map(str, found))
-        raise PlanError(f"zero is asked for along the mesh axis {zero.axis!r}, and parameters live on {places}; name one of their axes")
+        asked = f"zero is asked for along the mesh axis {zero.axis!r}, and parameters live on {places}"
+        raise PlanError(f"{asked}; name one of their axes (of.placement(..., names=)), or leave it out", line=user_line())
     return {placement: tuple(sorted(axes)) for placement, axes in found.items()}
 
 

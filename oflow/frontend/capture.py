@@ -222,8 +222,8 @@ def _inner_globals(fn: Any) -> dict[str, Any]:
 
 def split_batch(specs: Sequence[Spec], micro_batches: int) -> None:
     """Raises ShapeError where the batch (axis 0 of the first input) is not divisible by micro_batches."""
-    if micro_batches < 1:
-        raise ShapeError(f"micro_batches is a number >= 1, got {micro_batches}", line=user_line())
+    if not isinstance(micro_batches, int) or micro_batches < 1:
+        raise ShapeError(f"micro_batches is a whole number >= 1, got {micro_batches!r}", line=user_line())
     if specs and specs[0].type.shape and specs[0].type.shape[0] % micro_batches:
         batch = specs[0].type.shape[0]
         near = [m for m in range(1, batch + 1) if batch % m == 0 and m <= 2 * micro_batches]

@@ -42,7 +42,8 @@ class Precision:
 
     def __post_init__(self) -> None:
         if self.dtype not in HALF:
-            raise TraceError(f"mixed precision computes in {' or '.join(sorted(HALF))}, not in {self.dtype!r}", line=user_line())
+            there_are = " or ".join(map(repr, sorted(HALF)))
+            raise TraceError(f"mixed precision computes in {there_are}, not in {self.dtype!r}; None computes as declared", line=user_line())
 
 
 def usual_precision(given: str | Precision | None) -> Precision | None:

@@ -109,6 +109,12 @@ def test_impossible_buffers_are_refused(wrong: tuple[int, int, int]) -> None:
         of.pack([wrong])
 
 
+@pytest.mark.parametrize("wrong", [(0, 1), (0, 1, 1.5), ("0", 1, 2)])
+def test_what_is_no_buffer_is_refused(wrong: tuple[int, int, int]) -> None:
+    with pytest.raises(of.PlanError, match="whole numbers, got"):
+        of.pack([wrong])
+
+
 @given(BUFFERS)
 def test_the_loop_and_the_arrays_give_the_same_offsets(buffers: list[tuple[int, int, int]]) -> None:
     with pytest.MonkeyPatch.context() as patch:

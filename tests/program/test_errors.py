@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -219,7 +220,31 @@ def test_a_barrier_over_micro_batches() -> None:
 
 def test_options_that_are_not_there() -> None:
     refused(of.PlanError, here(), "layout='best' is not known", "layout='auto'")(lambda: of.compile(of.relu, of.spec((4,)), layout="best"))
-    refused(of.ShapeError, here(), "a number >= 1, got 0")(lambda: of.compile(of.relu, of.spec((4,)), micro_batches=0))
+    def said(kind: type[of.OflowError], *words: str, **facts: Any) -> None:
+        refused(kind, here(), *words)(lambda: of.compile(of.relu, of.spec((4,)), **facts))
+
+    for many in (0, "2", 2.0):
+        said(of.ShapeError, f"a whole number >= 1, got {many!r}", micro_batches=many)
+    for nbytes in ("8GB", -1, 0, True, 10.5):
+        said(of.PlanError, f"memory={nbytes!r} is no number of bytes", "memory=16 << 30", memory=nbytes)
+    for name in ("1F1B", 3):
+        said(of.PlanError, f"there is no schedule {name!r}", "1f1b", "of.Schedule", schedule=name)
+    said(of.PlanError, "no machine preset 'h200'", "'h100'", "'measured'", machine="h200")
+    said(of.PlanError, "no executor 'gpu'; there are native, processes, threads, simulator", executor="gpu")
+    said(of.PlanError, "no BLAS 'cublas'; there are numpy, mkl", blas="cublas")
+    assert of.compile(of.relu, of.spec((4,)), memory=16e6).plan.machine.device("cpu:0").memory_nbytes == 16_000_000  # as a word says it
+
+
+def test_a_schedule_for_another_program() -> None:
+    layer = of.nn.Linear(2, 2)
+
+    def f(a):
+        return of.sum(layer(a))
+
+    other = of.Schedule.from_csv("0F0,0B0")
+    words = "is for stages [0] on 1 ranks and 1 micro-batches", "1 stages on 1 ranks and 2 micro-batches"
+    build = lambda: of.compile(f, of.spec((4, 2)), optimizer=of.optim.SGD(lr=0.1), micro_batches=2, schedule=other)  # noqa: E731
+    refused(of.PlanError, here(-1), *words)(build)
 
 
 def test_a_placement_that_cannot_be() -> None:

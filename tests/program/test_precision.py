@@ -195,7 +195,7 @@ def test_a_constant_scale_and_every_optimizer():
 
 
 def test_wrong_precisions_are_refused_at_the_users_line():
-    with pytest.raises(TraceError, match=r"test_precision.py:\d+: mixed precision computes in bfloat16 or float16, not in 'float64'"):
+    with pytest.raises(TraceError, match=r"test_precision.py:\d+: mixed precision computes in 'bfloat16' or 'float16', not in 'float64'"):
         of.Precision("float64")
     with pytest.raises(TraceError, match="mixed precision computes in"):
         program("int8")

@@ -14,6 +14,7 @@ the same on every run and every machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 
 from oflow.compiler.packing.greedy import Buffer, place_in_turn
 from oflow.compiler.packing.successions import successions
@@ -41,11 +42,15 @@ def pack(buffers: Sequence[Buffer], effort: int | None = None) -> list[int]:
     """Offsets, in bytes, for buffers (start, stop, nbytes); two that live at the same time never overlap.
 
     effort: steps of search after the first greedy attempt, 0 for none. None: THOROUGH where numba is installed, else MODEST.
-    Equal arguments give equal offsets. Raises PlanError for a negative size or a lifetime that ends before it starts.
+    Equal arguments give equal offsets. Raises PlanError for what is no buffer: three whole numbers, a size that
+    is not negative, a lifetime that does not end before it starts.
     """
-    for start, stop, nbytes in buffers:
+    for buffer in buffers:
+        if len(buffer) != 3 or not all(isinstance(n, Integral) for n in buffer):
+            raise PlanError(f"a buffer is (start, stop, nbytes), whole numbers, got {buffer!r}")
+        start, stop, nbytes = buffer
         if nbytes < 0 or stop < start:
-            raise PlanError(f"a buffer needs start <= stop and nbytes >= 0, got {(start, stop, nbytes)}")
+            raise PlanError(f"a buffer needs start <= stop and nbytes >= 0, got {buffer!r}")
     effort = effort if effort is not None else THOROUGH if available() else MODEST
     bound, each = load(buffers), len(buffers) ** 2 // 4
     best = _greedy(buffers, ORDERS[0])

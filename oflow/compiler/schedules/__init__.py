@@ -10,7 +10,7 @@ from oflow.compiler.schedules.one_f_one_b import ONE_F_ONE_B
 from oflow.compiler.schedules.zero_bubble import ZERO_BUBBLE_H1, ZERO_BUBBLE_H2
 from oflow.compiler.schedules.zero_bubble_small import ZERO_BUBBLE_V_HALF, ZERO_BUBBLE_V_THIRD
 from oflow.compiler.schedules.zero_bubble_v import ZERO_BUBBLE_V
-from oflow.errors import PlanError
+from oflow.errors import PlanError, user_line
 from oflow.schedule import Schedule, Times, verify_schedule
 
 SCHEDULES: dict[str, NamedSchedule] = {
@@ -67,7 +67,8 @@ def named_schedule(
     if name.stages != tuple(range(stages)) or name.micro_batches != micro_batches or name.ranks != ranks:
         raise PlanError(
             f"schedule {name.name} is for stages {list(name.stages)} on {name.ranks} ranks and {name.micro_batches} micro-batches, "
-            f"the program has {stages} stages on {ranks} ranks and {micro_batches} micro-batches"
+            f"the program has {stages} stages on {ranks} ranks and {micro_batches} micro-batches",
+            line=user_line(),
         )
     return name
 
