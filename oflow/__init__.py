@@ -74,7 +74,7 @@ Schedule.from_csv = staticmethod(_from_csv)  # type: ignore[attr-defined]
 for _drawn in (Plan, Graph, Trace, Schedule):
     setattr(_drawn, "_repr_svg_", view.repr_svg)  # noqa: B010 - mypy knows no such attribute
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = [
     "Action", "B", "DeadlockError", "Device", "Graph", "KernelMissing", "Layout", "Link", "LossScale", "Machine", "NotFiniteError",
     "OflowError", "OutOfMemory", "P", "Placement", "PlacementError", "Plan", "PlanError", "Precision", "Program", "ProgramFailed",

@@ -17,7 +17,7 @@ from oflow.errors import SbpError
 from oflow.ops.boxing import JOIN, identity_of
 from oflow.ops.op import Attributes, Op, Shards
 from oflow.sbp import Box, Sbp, Signature, split_range
-from oflow.types import TensorType, freeze
+from oflow.types import FLOATS, TensorType, freeze
 
 Mesh = tuple[int, ...]
 Arrays = Sequence[np.ndarray]
@@ -73,7 +73,7 @@ def _cut(array: np.ndarray, sbp: Sbp, parts: int, random: np.random.Generator) -
 
 def _summands(array: np.ndarray, parts: int, random: np.random.Generator) -> list[np.ndarray]:
     """Random numbers that add up to the array: whole ones, or quarters where it has fractions (sums of both are exact)."""
-    grain = 1 if array.dtype.kind != "f" or bool((array == np.floor(array)).all()) else 4
+    grain = 1 if array.dtype.name not in FLOATS or bool((array == np.floor(array)).all()) else 4
     made = [(random.integers(-3 * grain, 3 * grain + 1, array.shape) / grain).astype(array.dtype) for _ in range(parts - 1)]
     return [*made, np.asarray(array - sum(made), dtype=array.dtype)]
 
@@ -93,7 +93,7 @@ def _weaker(array: np.ndarray, op: str, random: np.random.Generator) -> np.ndarr
     if array.dtype.kind == "b":
         return np.asarray(JOIN["min" if op == "max" else "max"](array, random.random(array.shape) < 0.5))
     off = random.integers(0, 4, array.shape).astype(array.dtype)
-    if array.dtype.kind == "f":
+    if array.dtype.name in FLOATS:
         return np.asarray(array - off if op == "max" else array + off)
     room = array - np.iinfo(array.dtype).min if op == "max" else np.iinfo(array.dtype).max - array
     off = np.minimum(off, np.where(room < 0, off, room).astype(array.dtype))
@@ -133,7 +133,7 @@ def _join(shards: Arrays, way: Sequence[Sbp], mesh: Mesh, first: int) -> np.ndar
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
     """Equal element for element, NaN equal to NaN."""
-    return bool(a.shape == b.shape and (np.array_equal(a, b) or (a.dtype.kind == "f" and np.array_equal(a, b, equal_nan=True))))
+    return bool(a.shape == b.shape and (np.array_equal(a, b) or (a.dtype.name in FLOATS and np.array_equal(a, b, equal_nan=True))))
 
 
 def near(found: np.ndarray, wanted: np.ndarray, tolerance: float) -> np.ndarray:

@@ -20,6 +20,7 @@ from oflow.ops.meaning import Arrays, Mesh, Replicas, boxes, near, sharded, type
 from oflow.ops.op import Op
 from oflow.ops.redraw import Case, cases_of, variants
 from oflow.sbp import Sbp, Signature
+from oflow.types import FLOATS
 
 Way = tuple[Signature, ...]
 """One signature for each mesh axis, outer first."""
@@ -83,7 +84,7 @@ def ways(op: Op, case: Case, mesh: Mesh, sample: int | None, random: np.random.G
 
 def reference(op: Op, case: Case) -> list[np.ndarray]:
     """The results on whole operands; of an operator that rounds, in float64. Raises SbpError where the kernel fails."""
-    operands = case.operands if op.exact else tuple(x.astype("float64") if x.dtype.kind == "f" else x for x in case.operands)
+    operands = case.operands if op.exact else tuple(x.astype("float64") if x.dtype.name in FLOATS else x for x in case.operands)
     with _blamed(f"{op.name}, {case}, on whole operands"):
         return whole(op, operands, case.attrs)
 

@@ -20,7 +20,7 @@ from oflow.ops.meaning import Arrays, Replicas, join, near, on_ranks, type_of, w
 from oflow.ops.op import Op
 from oflow.ops.redraw import Case, cases_of, domains, free_factors, redrawn, resized
 from oflow.sbp import B, P, S, Sbp, Signature
-from oflow.types import TensorType
+from oflow.types import FLOATS, TensorType
 
 PARTIALS = (P, P("max"), P("min"))
 REFUSALS = (OflowError, ValueError, IndexError, TypeError, ZeroDivisionError, OverflowError)
@@ -79,7 +79,7 @@ class _Trial:
 
     def __init__(self, op: Op, case: Case, random: np.random.Generator) -> None:
         self.op, self.random = op, random
-        operands = tuple(x.astype("float64") if x.dtype.kind == "f" else x for x in case.operands)
+        operands = tuple(x.astype("float64") if x.dtype.name in FLOATS else x for x in case.operands)
         self.case = replace(case, operands=operands)
         self.ins = tuple(map(type_of, operands))
         self.outs = op.infer(self.ins, case.attrs)
@@ -219,7 +219,7 @@ def _first_part(shape: tuple[int, ...], axis: int | None, parts: int) -> tuple[i
 
 
 def _mostly_finite(x: np.ndarray) -> bool:
-    return x.dtype.kind != "f" or 2 * int(np.isfinite(x).sum()) >= x.size
+    return x.dtype.name not in FLOATS or 2 * int(np.isfinite(x).sum()) >= x.size
 
 
 def _fits(axes: Sequence[tuple[str, ...]], shape: tuple[int, ...], sizes: dict[str, int]) -> bool:
@@ -236,7 +236,7 @@ def _joins(shards: Arrays, sbp: Sbp, parts: int, wanted: np.ndarray) -> bool:
         return False
     if found.shape != wanted.shape:
         return False
-    if wanted.dtype.kind != "f":
+    if wanted.dtype.name not in FLOATS:
         return bool(np.array_equal(found, wanted))
     seen = np.isfinite(wanted)
     return bool(near(found[seen], wanted[seen], 1e-9 if wanted.dtype == np.float64 else 1e-5).all())

@@ -6,7 +6,7 @@ import pytest
 from oflow.backends.reference import run_node
 from oflow.graph import Builder
 from oflow.ops import REGISTRY, Tensor
-from oflow.types import freeze
+from oflow.types import FLOATS, freeze
 from tests.ops.shards import LOCAL, type_of
 
 SEED = 4711
@@ -16,7 +16,7 @@ DIFFERENTIABLE = [name for name in LOCAL if REGISTRY[name].gradient is not None]
 
 def smooth(x, random):
     """A float64 operand without ties, so that it is no kink of a maximum; whole numbers stay."""
-    return x + random.uniform(0.05, 0.35, x.shape) if x.dtype.kind == "f" else x
+    return x + random.uniform(0.05, 0.35, x.shape) if x.dtype.name in FLOATS else x
 
 
 def values_of(builder, operands):
@@ -60,13 +60,13 @@ def cotangents(op, operands, g, attrs):
 
 def check(op, operands, attrs, random, where):
     y = evaluated(op, operands, attrs)
-    if y.dtype.kind != "f":
+    if y.dtype.name not in ("float32", "float64"):  # rounding to 16 bits is a staircase
         return
     g = random.standard_normal(y.shape)
     found = cotangents(op, operands, g, attrs)
     for i, (x, cotangent) in enumerate(zip(operands, found, strict=True)):
         if cotangent is None:
-            assert x.dtype.kind != "f", f"{where}: no cotangent for the float operand {i}"
+            assert x.dtype.name not in FLOATS, f"{where}: no cotangent for the float operand {i}"
             continue
         assert (cotangent.shape, cotangent.dtype) == (x.shape, x.dtype), f"{where}, operand {i}"
         for _ in range(3):
