@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -10,6 +12,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
 
+PLAIN = 2_000_000
+"""Characters of JSON up to which it is written as it is."""
 PLACES = ("<!--oflow:title-->", "<!--oflow:css-->", "<!--oflow:js-->", "<!--oflow:data-->")
 
 
@@ -27,7 +31,7 @@ def page(data: Mapping[str, Any]) -> str:
     scripts.append(f'<script type="module">\n{joined(texts(".js", False))}</script>')
     parts = dict(zip(PLACES, (
         escape(str(data["meta"]["title"])), f"<style>\n{styles}</style>", "\n".join(scripts),
-        f'<script type="application/json" id="oflow-data">{json_text(data)}</script>',
+        data_tag(data),
     ), strict=True))  # fmt: skip
     template = (static / "report.html").read_text()
     for place in PLACES:  # cut, not replaced one after the other: what is put in may hold the words of a place
@@ -65,3 +69,12 @@ def _filled(template: str, parts: Mapping[str, str]) -> str:
 def json_text(data: Mapping[str, Any]) -> str:
     """JSON that no HTML parser takes for markup."""
     return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def data_tag(data: Mapping[str, Any]) -> str:
+    """The element that holds the data: JSON as it is, or where that is long, compressed, to a tenth and less."""
+    text = json_text(data)
+    if len(text) <= PLAIN:
+        return f'<script type="application/json" id="oflow-data">{text}</script>'
+    packed = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return f'<script type="application/gzip" id="oflow-data">{packed}</script>'

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
+from importlib import import_module
 
 import pytest
 
@@ -44,3 +47,13 @@ def test_no_name_breaks_out_of_the_data(name: str) -> None:
     assert data["meta"]["title"] == name  # type: ignore[index]
     assert "<" not in json_text(data)
     assert page.count("alert(1)") in (0, 2) and "<script>alert" not in page
+
+
+def test_long_data_is_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = rich_plan()
+    plain = data_in(view.html(plan))
+    monkeypatch.setattr(import_module("oflow.view.report.page"), "PLAIN", 100)
+    page = view.html(plan)
+    (packed,) = re.findall(r'<script type="application/gzip" id="oflow-data">([A-Za-z0-9+/=]*)</script>', page)
+    assert json.loads(gzip.decompress(base64.b64decode(packed))) == plain
+    assert page == view.html(plan), "the same bytes every time"

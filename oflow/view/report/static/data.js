@@ -1,6 +1,6 @@
 // The data of the report, and what follows from it by counting.
 
-export const data = JSON.parse(document.getElementById("oflow-data").textContent);
+export const data = await unpacked(document.getElementById("oflow-data"));
 export const { meta, devices, streams, actors, groups, registers } = data;
 export const actorCount = actors.id.length;
 export const registerCount = registers.id.length;
@@ -12,6 +12,13 @@ export const KINDS = {
   F: "forward", B: "backward", I: "input gradient", W: "weight gradient", comm: "communication", update: "update", host: "host",
   data: "input, parameter, output",
 };
+
+// JSON, or the base64 of it compressed where there is much of it.
+async function unpacked(element) {
+  if (element.type === "application/json") return JSON.parse(element.textContent);
+  const bytes = Uint8Array.from(atob(element.textContent), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+}
 
 function listed(count, pairs) {
   const lists = Array.from({ length: count }, () => []);
