@@ -46,6 +46,8 @@ from oflow.view.report.roles import alone, shown
 
 STEPS, MOST_SPANS = 2, 100_000
 """Steps that are simulated where no trace is given; one, where two would have more spans than that."""
+MOST_ACTS = 400_000
+"""Acts of a step above which none is simulated: no page shows so many."""
 MOST_EVENTS = 120_000
 """Above this the hand-overs of the smallest registers' slots are left out."""
 MOST_POINTS = 60_000
@@ -65,8 +67,8 @@ def report_data(
     whole, plan = plan, drawn.plan
     t = tables(plan)
     act = _acts(plan, t)
-    if simulated is None and act is not None:
-        simulated = simulate(plan, steps=STEPS if STEPS * int(t.acts.sum()) <= MOST_SPANS else 1)
+    if simulated is None and act is not None and (acts := int(t.acts.sum())) <= MOST_ACTS:
+        simulated = simulate(plan, steps=STEPS if STEPS * acts <= MOST_SPANS else 1)
     groups = rows.grouped(plan, t)
     seen = simulated or recorded
     return {

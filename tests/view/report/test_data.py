@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -301,6 +302,15 @@ def test_a_very_large_plan_is_shown_by_role(monkeypatch: pytest.MonkeyPatch) -> 
         for row, other in zip(entry["actors"][::2], whole["actors"][::2], strict=True):
             assert _actor(data, row) == _actor(every, other)
     assert len(report_data(plan, simulate(plan, steps=1), proof=proof)["devices"]) == 32, "a trace is shown as it is"
+
+
+def test_a_step_that_is_too_long_to_draw_is_not_simulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = pipeline_1f1b(4, 6)
+    monkeypatch.setattr(import_module("oflow.view.report.data"), "MOST_ACTS", 10)
+    data = report_data(plan, proof=check(plan))
+    keeps_the_contract(data)
+    assert data["traces"] == {"simulated": None, "measured": None} and data["memory"] == [] and data["meta"]["steps"] == 0
+    assert report_data(plan, simulate(plan, steps=1))["traces"]["simulated"]["steps"] == 1
 
 
 def _actor(data: Data, row: int) -> str:
