@@ -58,15 +58,17 @@ def compile(
     optimizer: None makes no backward pass; otherwise the first output is the loss, a float scalar.
     micro_batches: parts the batch (axis 0 of the first input) is cut into.
     schedule: the order of pipeline stages on their devices: "gpipe", "1f1b", "interleaved" (several stages a rank), "zero-bubble"
-    (-h1, -h2, -v, -v-half, -v-third: the backward parted into input and weight gradients), "auto" (the one with the shortest step
-    that fits in memory) or an of.Schedule. None: "1f1b", or the plainest that has several stages where the program has them.
+    (-h1, -h2, -v, -v-half, -v-third: the backward parted into input and weight gradients), "auto" (the one with the shortest period
+    that fits in memory, `Program.schedule_choices` says which others there are) or an of.Schedule. None: "1f1b", or the plainest that
+    has several stages a rank where the program has them.
     layout: "auto" chooses where parameters without annotation, and inputs whose spec names no sbp, live: the layouts on their
     placements' meshes that make the predicted step cheapest and fit the machine's memory (`Program.parameter_choices` says why).
     recompute: "auto" computes activations again in the backward pass, at the least added time, where the plan does not fit in memory;
     "all" keeps only the ends of segments of each stage; both beside what of.recompute marks (`Program.recomputed` lists it).
     offload: "all" lets what the backward pass needs wait in the host's memory, copied beside the work; "auto" where it does not fit
     on the device, as far as that takes less time than computing it again (with recompute="auto").
-    memory: bytes of each device, if not the machine's.
+    memory: bytes of each device, if not the machine's. What does not fit is refused; `recompute`, `offload` and `schedule` set to
+    "auto" make it fit where they can.
     strict: refuse to change a layout where nobody asked for it (`oflow.compiler.strict` says what counts as asked for).
     zero: 1 keeps optimizer state split over the devices that repeat a parameter, 2 accumulated gradients too, 3 parameters too; a
     dict also names the mesh axis, {"stage": 2, "axis": "data"}, and how often stage 3 gathers, "gather": "micro_batch" or "step".
@@ -81,14 +83,14 @@ def compile(
     The native driver's first worker is the caller's own thread; threads with 0 use no other either.
     kernels: "compiled" (the default where numba is) or "numpy"; what has no compiled form is NumPy's.
     blas: whose matrix products compiled kernels call, "numpy" (the library that NumPy ships) or "mkl".
-    machine: the machine model that plans are timed with, or the name of a preset: "reference" (the default, constant) or
-    "measured" (this machine, see `oflow bench machine`). seed: of initial values.
+    machine: the machine model that plans are timed with, or the name of a preset (`of.preset`): "reference" (the default, constant),
+    "two-level", "a100", "h100" or "measured" (this machine, see `oflow bench machine`). seed: of initial values.
     state: a program whose parameters this one shares.
     checked: slot ownership is checked (slow): released slots are poisoned, operands are read-only.
     refuse_nan: a kernel that makes NaN or infinity raises NotFiniteError. record: keep a measured trace (`Program.trace`).
 
-    Raises TraceError, ShapeError, SbpError, PlacementError at the user's line; PlanError, DeadlockError, OutOfMemory for the
-    plan.
+    Raises TraceError, ShapeError, SbpError, PlacementError at the user's line, PlanError there for options that there are not;
+    PlanError, DeadlockError, OutOfMemory for the plan; KernelMissing where numba is asked for and is not there.
     """
     options = run_options(
         executor, kernels, workers=workers, checked=checked, refuse_nan=refuse_nan, record=record, blas=blas
