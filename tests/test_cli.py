@@ -209,7 +209,7 @@ def test_simulate(plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert set(facts["bubble"]) == {"cpu:0", "cpu:1"}
     assert json.loads(trace.read_text())["traceEvents"]
     assert main(["simulate", str(plan_file), "--steps", "2", "-o", str(picture)]) == 0
-    assert "bubble cpu:0" in capsys.readouterr().out
+    assert "idle cpu:0" in capsys.readouterr().out
     ElementTree.fromstring(picture.read_text())
 
 

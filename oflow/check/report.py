@@ -41,14 +41,15 @@ class Report:
     utilisation: float
 
     def __str__(self) -> str:
-        gib = 1 << 30
-        return "\n".join((
-            f"step: {self.period:.4g} s on {self.devices:,} devices, {self.model_flops:.4g} model flops",
-            f"utilisation: {self.utilisation:.1%} of the machine's peak, {self.model_flops / self.period / self.devices / 1e12:.4g} "
-            "teraflops a device",
-            f"of it computing {self.computing:.1%}, exposed communication {self.exposed:.1%}, bubble {self.bubble:.1%}",
-            f"fullest device: {self.arena_nbytes / gib:.2f} GiB of arena, {self.state_nbytes / gib:.2f} GiB of state",
-        ))  # fmt: skip
+        """Flops only where the plan has some: a schedule's has none."""
+        lines = [f"step: {self.period:.4g} s on {self.devices:,} devices"]
+        if self.model_flops:
+            each = self.model_flops / self.period / self.devices / 1e12
+            lines[0] += f", {self.model_flops:.4g} model flops"
+            lines.append(f"utilisation: {self.utilisation:.1%} of the machine's peak, {each:.4g} teraflops a device")
+        lines.append(f"of the step computing {self.computing:.1%}, exposed communication {self.exposed:.1%}, bubble {self.bubble:.1%}")
+        lines.append(f"fullest device: {self.arena_nbytes:,} bytes of arena, {self.state_nbytes:,} of state")
+        return "\n".join(lines)
 
 
 def report(plan: Plan, machine: Machine | None = None) -> Report:

@@ -178,7 +178,7 @@ def _trace_text(facts: dict[str, Any]) -> str:
         lines.append(str(Report(**facts["report"])))
         if facts["roles"] < facts["devices"]:
             lines.append(f"{facts['devices']:,} devices have {facts['roles']} roles; what follows is of one device each")
-    lines += [f"bubble {device}: {share:.1%}" for device, share in facts["bubble"].items()]
+    lines += [f"idle {device}: {share:.1%}" for device, share in facts["bubble"].items()]
     lines += [f"stream {stream}: busy {share:.1%}" for stream, share in facts["busy"].items()]
     return "\n".join(lines)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import oflow as of
+from oflow.compiler.schedules.plan import schedule_plan
 from oflow.presets import preset
 from tests.compiler.nets import pipeline
 
@@ -32,3 +33,9 @@ def test_faster_links_expose_less():
     slow = of.Machine("slow", machine.devices, of.Link(1e-5, 1e8))
     assert plan.report(slow).exposed > plan.report(machine).exposed
     assert plan.report(slow).computing < plan.report(machine).computing
+
+
+def test_the_text_says_only_what_there_is():
+    assert "model flops" in str(pipeline(2, 4).plan.report())
+    bare = str(schedule_plan(of.Schedule.from_csv("0F0,0B0\n1F0,1B0")).report())
+    assert "on 2 devices" in bare and "flops" not in bare
