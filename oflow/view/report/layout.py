@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from statistics import median
 
 from oflow.view.lanes import HEIGHT, WIDTH, Box, Edge, layers
@@ -58,15 +59,9 @@ _PYGRAPHVIZ = "import sys, pygraphviz; sys.stdout.buffer.write(pygraphviz.AGraph
 
 def _by_graphviz(boxes: Sequence[Box], edges: Sequence[Edge], engine: str) -> Drawing | None:
     """None where the engine is not there, fails or takes too long."""
-    program = shutil.which("dot")
-    if engine == "pygraphviz":
-        command = [sys.executable, "-c", _PYGRAPHVIZ]  # in a process of its own, so that it can be given up
-        if not _installed():
-            return None
-    elif program is None:
+    command = _command(engine)
+    if command is None:
         return None
-    else:
-        command = [program, "-Tjson0"]
     with contextlib.suppress(subprocess.SubprocessError, OSError, ValueError, KeyError):
         done = subprocess.run(
             command, input=_dot_text(boxes, edges), capture_output=True, text=True, timeout=DOT_SECONDS, check=True
@@ -75,10 +70,12 @@ def _by_graphviz(boxes: Sequence[Box], edges: Sequence[Edge], engine: str) -> Dr
     return None
 
 
-def _installed() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("pygraphviz") is not None
+def _command(engine: str) -> list[str] | None:
+    """How to run an engine that reads DOT and writes JSON, in a process of its own, so that it can be given up."""
+    if engine == "pygraphviz":
+        return [sys.executable, "-c", _PYGRAPHVIZ] if find_spec("pygraphviz") else None
+    program = shutil.which("dot")
+    return [program, "-Tjson0"] if program else None
 
 
 def _dot_text(boxes: Sequence[Box], edges: Sequence[Edge]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from oflow.view.report import layout
 from oflow.view.report.layout import Drawing, drawn, layered
 
 ENGINES = [
-    pytest.param("pygraphviz", marks=pytest.mark.skipif(not layout._installed(), reason="pygraphviz is not installed")),
+    pytest.param("pygraphviz", marks=pytest.mark.skipif(find_spec("pygraphviz") is None, reason="pygraphviz is not installed")),
     pytest.param("dot", marks=pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")),
     "layers",
 ]
@@ -72,7 +73,7 @@ def test_forward_edges_point_down() -> None:
 
 def test_without_graphviz_there_is_a_drawing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     boxes, edges = random_drawing(1)
-    monkeypatch.setattr(layout, "_installed", lambda: False)
+    monkeypatch.setattr(layout, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert drawn(boxes, edges).engine == "layers"
     for words in ("exit 1", "echo not json", "echo '{}'"):
@@ -85,7 +86,7 @@ def test_a_drawing_that_is_too_large_or_too_slow_is_laid_out_in_layers(monkeypat
     boxes, edges = random_drawing(1)
     (tmp_path / "dot").write_text("#!/bin/sh\nexec sleep 60\n")
     (tmp_path / "dot").chmod(0o755)
-    monkeypatch.setattr(layout, "_installed", lambda: False)
+    monkeypatch.setattr(layout, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(layout, "DOT_SECONDS", 0.2)
     assert drawn(boxes, edges).engine == "layers"
