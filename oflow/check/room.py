@@ -109,17 +109,19 @@ def remedies(plan: Plan, device: str) -> list[Remedy]:
     made = [r for r in here if r.region == "arena" and r.producer >= 0]
     made = [r for r in made if plan.actors[r.producer].phase != "update" and not r.initial]
     stash = [r for r in made if _kind(plan, r) == "stash"]
-    optimizer = [r for r in here if _kind(plan, r) == "optimizer state"]
+    optimizer, weights = ([r for r in here if _kind(plan, r) == kind] for kind in ("optimizer state", "parameters"))
     stages = 1 + max((a.stage for a in plan.actors if a.phase != "update"), default=0)
     m = plan.micro_batches
-    split = max((_copies(plan, r) for r in optimizer), default=1)
     found = [
-        Remedy('recompute="auto", or of.recompute', "the stash is made again in the backward pass", sum(r.nbytes for r in stash)),
+        Remedy('recompute="auto" or offload="auto"', "the stash is made again in the backward pass, or waits on the host",
+               sum(r.nbytes for r in stash)),
         Remedy('slots="least"', "fewer slots, down to one each", sum(r.nbytes - r.slot_nbytes for r in made)),
         Remedy('schedule="1f1b"', "fewer micro-batches in flight", sum(_over_1f1b(plan, r, stages) for r in stash)),
         Remedy(f"micro_batches={2 * m}", "each slot of a micro-batch is half as large", sum(map(partial(_halved, plan), made))),
-        Remedy("zero=1", f"the optimizer's state lies split over the {split} devices that repeat it",
-               sum(r.nbytes - r.nbytes // _copies(plan, r) for r in optimizer)),
+        Remedy("zero=1", f"the optimizer's state lies split over the {_most_copies(plan, optimizer)} devices that repeat it",
+               _repeated(plan, optimizer)),
+        Remedy("zero=3", f"the parameters too lie split over the {_most_copies(plan, weights)} devices that repeat them",
+               _repeated(plan, weights)),
     ]  # fmt: skip
     return sorted([remedy for remedy in found if remedy.nbytes > 0], key=lambda remedy: -remedy.nbytes)
 
@@ -138,6 +140,15 @@ def _halved(plan: Plan, register: Register) -> int:
     every = next(port.every for port in producer.outs if port.register == register.id)
     each = producer.acts // max(every, 1) == plan.micro_batches and (plan.micro_batches > 1 or producer.phase == "F")
     return register.nbytes // 2 if each and (register.slots < plan.micro_batches or plan.micro_batches == 1) else 0
+
+
+def _repeated(plan: Plan, registers: list[Register]) -> int:
+    """Bytes that other devices hold too."""
+    return sum(r.nbytes - r.nbytes // _copies(plan, r) for r in registers)
+
+
+def _most_copies(plan: Plan, registers: list[Register]) -> int:
+    return max((_copies(plan, r) for r in registers), default=1)
 
 
 def _copies(plan: Plan, register: Register) -> int:
