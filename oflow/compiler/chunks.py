@@ -74,7 +74,7 @@ def named_for(chosen: Chosen, homes: tuple[int, ...]) -> str | Schedule:
 def dealt_homes(chosen: Chosen, stages: int, devices: int) -> tuple[int, ...] | None:
     """Homes on as many ranks as the schedule can use of so many devices; None where they cannot be dealt out evenly."""
     choices = PLAIN[:2] if chosen is None else (chosen,)
-    least = 2 if chosen is None and devices > 1 else 1  # several devices are meant to be a pipeline
+    least = 2 if devices > 1 and stages > 1 else 1  # several devices are meant to be a pipeline
     counts = [ranks for ranks in range(stages, least - 1, -1) if devices % ranks == 0]
     for one in choices:
         for ranks in counts:

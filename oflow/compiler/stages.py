@@ -160,13 +160,18 @@ def _dealt(graph: Graph, chosen: Chosen, stages: int) -> dict[int, Placement]:
     size = whole.placement.size if whole else 0
     homes = dealt_homes(chosen, stages, size) if size else None
     if whole is None or homes is None:
-        name = chosen.name if isinstance(chosen, Schedule) else chosen or "1f1b"
-        raise PlacementError(
-            f"the first input's {size} devices cannot be dealt out evenly to {stages} stages under schedule {name!r}; annotate the "
-            f"parameters of each stage, or give the input a placement of {stages}, {2 * stages}, ... devices",
-            line=_line_of(graph, 0),
-        )
+        raise PlacementError(_not_dealt(chosen, stages, size), line=_line_of(graph, 0))
     ranks = whole.placement.ranks
     each = size // len(set(homes))
     placements = [Placement(whole.placement.kind, ranks[i * each : (i + 1) * each], (each,)) for i in range(len(set(homes)))]
     return {stage: placements[home] for stage, home in enumerate(homes)}
+
+
+def _not_dealt(chosen: Chosen, stages: int, size: int) -> str:
+    name = chosen.name if isinstance(chosen, Schedule) else chosen or "1f1b"
+    found = f"the first input's {size} devices cannot be dealt out evenly to {stages} stages under schedule {name!r}"
+    try:
+        wanted_homes(name if chosen is None else chosen, stages, size)
+    except PlanError as e:
+        return f"{found}: {e}. Annotate the parameters of each stage, or give the input another placement"
+    return f"{found}; annotate the parameters of each stage, or give the input a placement of {stages}, {2 * stages}, ... devices"

@@ -111,3 +111,18 @@ def test_stages_left_out() -> None:
 def test_devices_that_cannot_be_dealt_out() -> None:
     with pytest.raises(of.PlacementError, match=r"3 devices cannot be dealt out evenly to 4 stages under schedule 'zero-bubble-v'"):
         staged([None] * 4, range(3), "zero-bubble-v")
+
+
+@pytest.mark.parametrize("schedule", ["interleaved", "zero-bubble-v"])
+def test_several_devices_never_become_one_rank(schedule: str) -> None:
+    a, b = of.nn.Linear(8, 8), of.nn.Linear(8, 8)
+
+    def net(x: Any) -> Any:
+        with of.stage(0):
+            x = of.relu(a(x))
+        with of.stage(1):
+            return of.mean(b(x))
+
+    spec = of.spec((8, 8), "float32", of.placement("cpu", [0, 1]), of.B)
+    with pytest.raises(of.PlacementError, match=r"4 stages on 2 ranks .* would fit"):
+        of.compile(net, spec, optimizer=of.optim.SGD(lr=0.1), micro_batches=4, schedule=schedule)
