@@ -168,10 +168,15 @@ def _dealt(graph: Graph, chosen: Chosen, stages: int) -> dict[int, Placement]:
 
 
 def _not_dealt(chosen: Chosen, stages: int, size: int) -> str:
-    name = chosen.name if isinstance(chosen, Schedule) else chosen or "1f1b"
+    schedule = "1f1b" if chosen is None else chosen
+    name = schedule.name if isinstance(schedule, Schedule) else schedule
     found = f"the first input's {size} devices cannot be dealt out evenly to {stages} stages under schedule {name!r}"
     try:
-        wanted_homes(name if chosen is None else chosen, stages, size)
-    except PlanError as e:
-        return f"{found}: {e}. Annotate the parameters of each stage, or give the input another placement"
+        wanted_homes(schedule, stages, stages)
+    except PlanError:
+        try:
+            wanted_homes(schedule, stages, size)
+        except PlanError as e:
+            found += f": {e}"
+        return f"{found}. Annotate the parameters of each stage, or give the input another placement"
     return f"{found}; annotate the parameters of each stage, or give the input a placement of {stages}, {2 * stages}, ... devices"
