@@ -30,6 +30,11 @@ export const written = listed(actorCount, (add) => registers.producer.forEach((a
 export const read = listed(actorCount, (add) => registers.consumers.forEach((readers, row) => readers.forEach((actor) => add(actor, row))));
 export const members = listed(groups.length, (add) => actors.group.forEach((group, row) => group >= 0 && add(group, row)));
 export const rowsOfTemplate = listed(Math.max(-1, ...actors.template) + 1, (add) => actors.template.forEach((one, row) => add(one, row)));
+
+// Devices by kind and number, the host last.
+export const deviceOrder = devices.map((_, i) => i).sort((a, b) => (devices[a].kind === "host") - (devices[b].kind === "host")
+  || devices[a].name.localeCompare(devices[b].name, "en", { numeric: true }));
+
 export const streamsOf = listed(devices.length, (add) => streams.forEach((stream, row) => add(stream.device, row)));
 
 // The micro-batch of an act, or -1 of an actor that does not act once a micro-batch.

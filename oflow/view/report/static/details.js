@@ -1,7 +1,7 @@
 // What is selected, in words.
 
 import {
-  KINDS, actorName, actors, data, devices, groups, members, meta, read, registerName, registers, streamName, streams, streamsOf, traces, written,
+  KINDS, actorName, actors, data, deviceOrder, devices, groups, members, meta, read, registerName, registers, streamName, streams, streamsOf, traces, written,
 } from "./data.js";
 import { h, link } from "./dom.js";
 import { meaning } from "./focus.js";
@@ -115,5 +115,5 @@ export function details(panel) {
 function overview() {
   return [h("h2", {}, "Nothing selected"), h("p", { class: "soft" }, "Hover to light a thing up in every picture; click to keep it and read about it here."),
     meta.micro_batches > 1 && [h("h3", {}, "Micro-batches"), microLinks(-1)],
-    h("h3", {}, "Devices"), h("ul", {}, some(devices.map((_, i) => i), (i) => [link(`device:${i}`, devices[i].name), h("span", { class: "soft" }, ` ${bytesText(devices[i].arena + devices[i].state)}`)]))];
+    h("h3", {}, "Devices"), h("ul", {}, some(deviceOrder, (i) => [link(`device:${i}`, devices[i].name), h("span", { class: "soft" }, ` ${bytesText(devices[i].arena + devices[i].state)}`)]))];
 }

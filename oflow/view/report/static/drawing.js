@@ -6,7 +6,7 @@ import { focus, on } from "./state.js";
 const READABLE = 0.62; // below this scale letters are too small, so a drawing that does not fit begins at its top left corner
 const WORDS = 0.34; // below this they are not drawn
 
-export function drawing(name, width, height, tallest = 460) {
+export function drawing(name, width, height, { tallest = 520, moved } = {}) {
   const root = svg("g");
   const picture = svg("svg", { class: "drawing", role: "group", "aria-label": name, width: "100%", height: Math.max(120, Math.min(tallest, height + 20)) }, arrow(name), root);
   const zoom = d3.zoom().scaleExtent([0.02, 4])
@@ -14,6 +14,7 @@ export function drawing(name, width, height, tallest = 460) {
     .on("zoom", ({ transform }) => {
       root.setAttribute("transform", transform);
       picture.classList.toggle("far", transform.k < WORDS);
+      moved?.(transform);
     });
   const selected = d3.select(picture).call(zoom).on("dblclick.zoom", null);
   const size = () => [picture.clientWidth || 900, picture.clientHeight || 400];
@@ -30,8 +31,11 @@ export function drawing(name, width, height, tallest = 460) {
     selected.call(zoom.transform, d3.zoomIdentity.translate(Math.max(8, (w - width * scale) / 2), 8).scale(scale));
   }
 
+  // Bring a box into the middle, unless it is in sight and readable.
   function center({ x, y, w: wide, h: tall }) {
-    const [seenWidth, seenHeight] = size(), k = Math.max(READABLE, d3.zoomTransform(picture).k);
+    const [seenWidth, seenHeight] = size(), now = d3.zoomTransform(picture), k = Math.max(READABLE, now.k);
+    const [left, top] = now.apply([x, y]), [right, bottom] = now.apply([x + wide, y + tall]);
+    if (k === now.k && left > 0 && top > 0 && right < seenWidth && bottom < seenHeight) return;
     const place = d3.zoomIdentity.translate(seenWidth / 2 - (x + wide / 2) * k, seenHeight / 2 - (y + tall / 2) * k).scale(k);
     selected.transition().duration(matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : 250).call(zoom.transform, place);
   }
@@ -72,7 +76,7 @@ export function edge(name, path, what, classes) {
 export function lighting(picture, elements, lit, faded) {
   const update = () => {
     const now = focus(), found = elements.map((_, i) => Boolean(now && lit(now, i)));
-    picture.classList.toggle("chosen", found.some(Boolean));
+    picture.classList.toggle("chosen", Boolean(now));
     elements.forEach((element, i) => {
       element.classList.toggle("hot", found[i]);
       element.classList.toggle("out", faded(i));

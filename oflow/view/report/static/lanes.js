@@ -1,6 +1,6 @@
 // A canvas of named rows over time: zoom and pan shared between all such pictures, rows drawn only where they are seen.
 
-import { runSeconds } from "./data.js";
+import { KINDS, runSeconds } from "./data.js";
 import { colour, h, showTip } from "./dom.js";
 import { hover, on, pin, state, zoomTo } from "./state.js";
 import { secondsText, ticks } from "./words.js";
@@ -8,6 +8,10 @@ import { secondsText, ticks } from "./words.js";
 const GUTTER = 132;
 const AXIS = 22;
 const STEP = 1.6;
+const COLOURS = [
+  "bg", "ink", "soft", "line", "band", "accent", ...Object.keys(KINDS).map((kind) => `kind-${kind}`),
+  ...["input", "slot", "stream", "partner", "core", "caller"].map((why) => `wait-${why}`),
+];
 
 // rows: [{label, sub, h, ...}]; draw(ctx, row, y, x, [t0, t1]) paints one of them; hit(row, y, seconds, tolerance) -> {what, tip} or null;
 // over(ctx, x, tops) paints on top.
@@ -16,7 +20,7 @@ export function laneChart(name, { draw, hit, over, tallest = 460 }) {
   const spacer = h("div", { class: "spacer" }, canvas);
   const host = h("div", { class: "lanes" }, spacer);
   const chart = { host, canvas, rows: [], tops: [], render, setRows, reveal };
-  let width = 0, height = 0, queued = false;
+  let width = 0, height = 0, queued = false, colours = null;
 
   const zoom = d3.zoom().scaleExtent([1, 1e6])
     .filter((event) => (event.type === "wheel" ? event.ctrlKey || event.metaKey : !event.button))
@@ -70,7 +74,7 @@ export function laneChart(name, { draw, hit, over, tallest = 460 }) {
   function paint() {
     const ctx = canvas.getContext("2d");
     const scale = devicePixelRatio || 1, shift = host.scrollTop;
-    const colours = Object.fromEntries(["bg", "ink", "soft", "line", "band", "accent"].map((one) => [one, colour(one)]));
+    colours ??= Object.fromEntries(COLOURS.map((one) => [one, colour(one)]));
     const seen = [Math.max(0, seconds(GUTTER)), Math.min(runSeconds, seconds(width))];
     const marks = ticks(...seen, Math.max(3, (width - GUTTER) / 110));
     ctx.setTransform(scale, 0, 0, scale, 0, 0);
@@ -90,7 +94,7 @@ export function laneChart(name, { draw, hit, over, tallest = 460 }) {
     }
     over?.(ctx, position, (i) => chart.tops[i] - shift, colours);
     ctx.restore();
-    labels(ctx, colours, shift, first);
+    labels(ctx, shift, first);
     ctx.fillStyle = colours.bg;
     ctx.fillRect(0, 0, width, AXIS);
     ctx.fillStyle = colours.soft;
@@ -99,7 +103,7 @@ export function laneChart(name, { draw, hit, over, tallest = 460 }) {
     for (const time of marks) ctx.fillText(secondsText(time), Math.min(width - 24, Math.max(GUTTER + 12, position(time))), 15);
   }
 
-  function labels(ctx, colours, shift, first) {
+  function labels(ctx, shift, first) {
     ctx.textAlign = "left";
     for (let i = Math.max(0, first); i < chart.rows.length && chart.tops[i] - shift < height; i++) {
       const row = chart.rows[i], top = chart.tops[i] - shift;
@@ -158,7 +162,8 @@ export function laneChart(name, { draw, hit, over, tallest = 460 }) {
   host.addEventListener("scroll", render);
   new ResizeObserver(() => host.clientWidth !== width && resized()).observe(host);
   on("zoom", moved);
-  for (const event of ["focus", "theme"]) on(event, render);
+  on("focus", render);
+  on("theme", () => { colours = null; render(); });
   return chart;
 }
 

@@ -53,6 +53,9 @@ function linking() {
   document.addEventListener("focusin", (event) => state.pinned === null && event.target.matches?.(":focus-visible") && hover(keyOf(event)));
 }
 
+// What sticks below the header needs to know its height.
+new ResizeObserver(([{ target }]) => document.documentElement.style.setProperty("--head", `${target.offsetHeight}px`)).observe(document.querySelector("header"));
+
 head();
 themes();
 filters(place("filters"));

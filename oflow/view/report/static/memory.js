@@ -1,6 +1,6 @@
 // Bytes of each device over time against its arena and its budget.
 
-import { data, registerName, registers, runSeconds } from "./data.js";
+import { data, deviceOrder, registerName, registers, runSeconds } from "./data.js";
 import { colour, h, link } from "./dom.js";
 import { deviceShown, focus, on, state, zoomTo } from "./state.js";
 import { bytesText, secondsText, shareText } from "./words.js";
@@ -19,7 +19,7 @@ export function memory(section) {
   function remade() {
     charts.forEach(({ plot }) => plot.destroy());
     const shown = data.memory.map((one, i) => ({ ...one, number: i })).filter((one) => deviceShown(one.number) && one.arena + one.state > 0);
-    const largest = [...shown].sort((a, b) => b.peak - a.peak).slice(0, MOST_CHARTS).sort((a, b) => a.number - b.number);
+    const largest = [...shown].sort((a, b) => b.peak - a.peak).slice(0, MOST_CHARTS).sort((a, b) => deviceOrder.indexOf(a.number) - deviceOrder.indexOf(b.number));
     note.textContent = shown.length > largest.length ? `The ${largest.length} devices with the highest peaks of ${shown.length}; filter by device to see another.` : "";
     grid.replaceChildren();
     charts = largest.map((one) => deviceChart(grid, one));

@@ -10,11 +10,13 @@ const UNFOLDED = 200; // actors of a group that are listed in its box
 
 export function plan(section) {
   const drawn = data.plan;
-  const { picture, root, tools, start, center } = drawing("plan", drawn.width, drawn.height, 520);
+  const names = drawn.lanes.map((lane) => svg("g", { class: "lane-name" },
+    svg("text", { y: lane.y + 16, class: "name" }, lane.device), svg("text", { y: lane.y + 30, class: "below" }, lane.stream)));
+  // the names of lanes stay at the left edge
+  const moved = ({ x, k }) => names.forEach((name) => name.setAttribute("transform", `translate(${Math.max(14, 8 - x / k)} 0)`));
+  const { picture, root, tools, start, center } = drawing("plan", drawn.width, drawn.height, { moved });
   const lanes = drawn.lanes.map((lane) => svg("g", { class: "lane" },
-    svg("rect", { x: 4, y: lane.y, width: drawn.width - 8, height: lane.h, rx: 4 }),
-    svg("text", { x: 14, y: lane.y + 18, class: "name" }, lane.device),
-    svg("text", { x: 14, y: lane.y + 34, class: "below" }, lane.stream)));
+    svg("rect", { x: 4, y: lane.y, width: drawn.width - 8, height: lane.h, rx: 4 })));
   const boxes = drawn.boxes.map((one) => groupBox(one));
   const edges = drawn.edges.map((one, i) => {
     const made = edge("plan", one.path, `carried:${i}`, one.back ? "back" : "");
@@ -22,7 +24,7 @@ export function plan(section) {
     return made;
   });
   const unfolded = svg("g");
-  root.append(...lanes, ...edges, ...boxes, unfolded);
+  root.append(...lanes, ...edges, ...boxes, ...names, unfolded);
   section.append(tools, picture);
   if (data.proof) boxes.forEach((element, i) => element.classList.toggle("critical", critical.has(drawn.boxes[i].group)));
   if (data.proof) edges.forEach((element, i) => element.classList.toggle("critical", drawn.edges[i].registers.some((row) => criticalRegisters.has(row))));
@@ -34,8 +36,8 @@ export function plan(section) {
     unfolded.replaceChildren();
     if (!now || state.pinned === null) return;
     const at = drawn.boxes.findIndex((one) => now.groups.has(one.group));
-    if (now.kind === "group") unfolded.append(opened(drawn.boxes.find((one) => one.group === now.number)));
-    else if (at >= 0 && ["actor", "act", "register", "node", "wait"].includes(now.kind)) center(drawn.boxes[at]);
+    if (now.kind === "group") unfolded.append(opened(drawn.boxes[at]));
+    if (at >= 0 && ["actor", "act", "register", "node", "wait", "group"].includes(now.kind)) center(drawn.boxes[at]);
   });
   start();
 }

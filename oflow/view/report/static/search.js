@@ -1,6 +1,6 @@
 // Search by name, and filters by device, stage and phase.
 
-import { actorCount, actorName, actors, data, devices, registerCount, registerName } from "./data.js";
+import { actorCount, actorName, actors, data, deviceOrder, devices, registerCount, registerName } from "./data.js";
 import { h, place } from "./dom.js";
 import { filterBy, named, pin } from "./state.js";
 
@@ -70,7 +70,7 @@ export function filters(host) {
   const select = (name, options, changed) => options.length > 1 && h("label", {}, `${name} `,
     h("select", { id: `filter-${name}`, onchange: (event) => changed(event.currentTarget.value) }, h("option", { value: "" }, "all"), options.map(([value, words]) => h("option", { value }, words))));
   host.append(...[
-    select("device", devices.map((device, i) => [i, device.name]), (value) => filterBy({ device: value === "" ? -1 : Number(value) })),
+    select("device", deviceOrder.map((i) => [i, devices[i].name]), (value) => filterBy({ device: value === "" ? -1 : Number(value) })),
     select("stage", unique(actors.stage).map((stage) => [stage, stage]), (stage) => filterBy({ stage })),
     select("phase", unique(actors.phase).map((phase) => [phase, phase]), (phase) => filterBy({ phase })),
   ].filter(Boolean));

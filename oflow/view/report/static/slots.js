@@ -1,7 +1,7 @@
 // Slot occupancy: when each slot of a register is written, full and free again.
 
 import { actorName, actors, microBatch, registerName, registers, runSeconds, traces } from "./data.js";
-import { choice, colour, h } from "./dom.js";
+import { choice, h } from "./dom.js";
 import { laneChart } from "./lanes.js";
 import { actLight, focus, on, passing } from "./state.js";
 import { bytesText, countText, secondsText } from "./words.js";
@@ -47,10 +47,10 @@ function slotRows() {
   });
 }
 
-function drawSlots(ctx, row, top, x, [low, high]) {
+function drawSlots(ctx, row, top, x, [low, high], colours) {
   const now = focus(), writer = registers.producer[row.register];
   const faded = now && now.micro < 0 && !now.registers.has(row.register);
-  const fill = colour(`kind-${writer >= 0 ? actors.kind[writer] : "data"}`);
+  const fill = colours[`kind-${writer >= 0 ? actors.kind[writer] : "data"}`];
   for (const one of uses.get(row.register)) {
     if (one.free < low || one.write > high) continue;
     const left = x(one.write), full = x(Math.min(one.full, one.free)), right = Math.max(left + 0.8, x(one.free)), y = top + 3 + one.slot * row.part;

@@ -1,6 +1,6 @@
 // What is selected, hovered and filtered, and who wants to know.
 
-import { actorCount, actorName, actors, devices, microBatch, registerName, registers } from "./data.js";
+import { actorCount, actorName, actors, microBatch, registerName, registers } from "./data.js";
 import { meaning } from "./focus.js";
 
 const listeners = { focus: [], pin: [], filter: [], zoom: [], theme: [] };
@@ -56,7 +56,6 @@ export function filterBy(change) {
 export const filtering = () => state.filter.device >= 0 || state.filter.stage !== "" || state.filter.phase !== "" || state.filter.text !== "";
 export const named = (name, text) => text === "" || name.toLowerCase().includes(text.toLowerCase());
 export const deviceShown = (number) => state.filter.device < 0 || state.filter.device === number;
-export const deviceNames = () => devices.map((device) => device.name);
 
 // How strongly an act is drawn: 1 lit, 0 plain, -1 faded.
 export function actLight(actor, act, now) {

@@ -60,7 +60,7 @@ export function tables(section) {
     const heads = columns.map((one, i) => h("th", { scope: "col", class: one.number ? "number" : "", "aria-sort": i === column ? (down ? "descending" : "ascending") : "none" },
       h("button", { type: "button", onclick: () => { Object.assign(shown[name], { column: i, down: i === column ? !down : Boolean(one.number) }); remade(); } }, one.title)));
     const lines = keyed.slice(0, most).map(([, row]) => h("tr", { "data-what": `${what}:${row}`, tabindex: 0 },
-      columns.map((one) => h("td", { class: one.number ? "number" : "" }, one.text(row)))));
+      columns.map((one) => h("td", { class: one.number ? "number" : ["type", "SBP", "why", "line"].includes(one.title) ? "short" : "" }, one.text(row)))));
     const rest = keyed.length - lines.length;
     holder.replaceChildren(h("table", {}, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, lines)),
       h("p", { class: "soft small" }, countText(keyed.length, "row"), rest > 0 && [`, ${rest.toLocaleString("en")} not shown `,

@@ -1,13 +1,13 @@
 // Who runs when: simulated and measured acts by device and stream, what idle time waits for, and the critical cycle.
 
-import { KINDS, actorName, actors, data, devices, microBatch, registerName, streamName, streams, streamsOf, traces } from "./data.js";
-import { choice, colour, h } from "./dom.js";
+import { KINDS, actorName, actors, data, deviceOrder, devices, microBatch, registerName, streamName, streams, streamsOf, traces } from "./data.js";
+import { choice, h } from "./dom.js";
 import { laneChart, cut, zoomButtons } from "./lanes.js";
 import { actLight, deviceShown, focus, on, state } from "./state.js";
 import { secondsText } from "./words.js";
 
 const COMPACT = 24; // devices above which rows are low
-const REASON_COLOURS = { input: "F", "free slot": "B", stream: "W", partner: "comm", core: "update", caller: "host" };
+const WAITS = { input: "wait-input", "free slot": "wait-slot", stream: "wait-stream", partner: "wait-partner", core: "wait-core", caller: "wait-caller" };
 
 // Of each stream its acts and gaps in order of time, as typed arrays.
 function byStream(trace) {
@@ -44,8 +44,7 @@ function layers() {
 function timelineRows() {
   const low = devices.length > COMPACT, double = mode === "stacked" ? 1.7 : 1;
   const busy = streams.map((_, i) => shownTraces.some((trace) => trace.lanes[i].spans.some((span) => trace.spans.stop[span] > trace.spans.start[span])));
-  return devices.flatMap((device, number) => {
-    if (!deviceShown(number)) return [];
+  return deviceOrder.filter(deviceShown).flatMap((number) => {
     const lanes = [];
     let y = 3;
     for (const stream of streamsOf[number].filter((row) => busy[row]).sort((a, b) => (streams[b].kind === "compute") - (streams[a].kind === "compute"))) {
@@ -54,32 +53,32 @@ function timelineRows() {
       y += height + 1;
     }
     const sub = low ? [] : lanes.map((lane) => ({ text: streams[lane.stream].name, y: lane.y + Math.min(lane.h, 14) - 2 }));
-    return lanes.length ? [{ label: device.name, sub, h: y + 3, lanes, what: `device:${number}`, device: number }] : [];
+    return lanes.length ? [{ label: devices[number].name, sub, h: y + 3, lanes, what: `device:${number}`, device: number }] : [];
   });
 }
 
-let kindColours = {}, lit = 0;
+let lit = 0;
 
 function drawRow(ctx, row, top, x, seen, colours) {
   const now = focus();
   for (const lane of row.lanes) {
     for (const layer of layers()) {
       const y = top + lane.y + layer.top * lane.h, height = layer.part * lane.h;
-      if (!layer.outline) drawGaps(ctx, layer.trace, lane.stream, y, height, x, seen);
+      if (!layer.outline) drawGaps(ctx, layer.trace, lane.stream, y, height, x, seen, colours);
       drawSpans(ctx, layer, lane.stream, y, height, x, seen, now, colours);
     }
   }
 }
 
-function drawGaps(ctx, trace, stream, y, height, x, [low, high]) {
+function drawGaps(ctx, trace, stream, y, height, x, [low, high], colours) {
   const { start, stop, why } = trace.gaps ?? {};
   if (!start) return;
   const list = trace.lanes[stream].gaps;
   ctx.globalAlpha = 0.75;
   for (let i = Math.max(0, after(list, low, (gap) => start[gap]) - 1); i < list.length && start[list[i]] < high; i++) {
-    const left = x(start[list[i]]), right = x(stop[list[i]]), kind = REASON_COLOURS[data.reasons[why[list[i]]]];
-    if (right - left < 1.5 || !kind) continue;
-    ctx.fillStyle = kindColours[kind];
+    const left = x(start[list[i]]), right = x(stop[list[i]]), wait = WAITS[data.reasons[why[list[i]]]];
+    if (right - left < 1.5 || !wait) continue;
+    ctx.fillStyle = colours[wait];
     ctx.fillRect(left + 0.5, y + height / 2 - 0.75, right - left - 1, 1.5);
   }
   ctx.globalAlpha = 1;
@@ -101,7 +100,7 @@ function drawSpans(ctx, { trace, outline }, stream, y, height, x, [low, high], n
       ctx.strokeRect(left + 0.5, y + 0.5, Math.max(0.5, right - left - 1), height - 1);
       continue;
     }
-    ctx.fillStyle = kindColours[kind];
+    ctx.fillStyle = colours[`kind-${kind}`];
     ctx.fillRect(left, y, right - left > 3 ? right - left - 0.7 : right - left, height);
     if (height >= 10 && right - left > 9) drawName(ctx, row, act[span], left, right, y, height);
   }
@@ -145,8 +144,9 @@ function drawCycle(ctx, x, topOf, colours) {
       const to = cycleAt.get(`${target}:${targetAct + (step + (wraps ? 1 : 0)) * actors.acts[target]}`);
       const a = middle.get(actors.stream[source]), b = middle.get(actors.stream[target]);
       if (from === undefined || !a) return;
-      ctx.lineWidth = chosen === i ? 3 : 1.6;
-      const left = x(start[from]), right = Math.max(left + 1.5, x(stop[from]));
+      ctx.lineWidth = chosen === i ? 3 : 1;
+      ctx.globalAlpha = chosen < 0 || chosen === i ? 1 : 0.4;
+      const left = x(start[from]), right = Math.max(left + 0.5, x(stop[from]));
       ctx.strokeRect(left, a[0] - 0.5, right - left, a[1] + 1);
       if (to === undefined || !b) return;
       ctx.beginPath();
@@ -155,6 +155,7 @@ function drawCycle(ctx, x, topOf, colours) {
       ctx.stroke();
     });
   }
+  ctx.globalAlpha = 1;
 }
 
 // ------------------------------------------------------------ what is under the pointer
@@ -219,8 +220,6 @@ const timelineChart = laneChart("timeline", { draw: drawRow, hit: hitRow, over: 
 
 export function timeline(section) {
   if (!shownTraces.length) return section.append(h("p", { class: "soft" }, "The plan cannot run, so there is no timeline."));
-  const recolour = () => { kindColours = Object.fromEntries(Object.keys(KINDS).map((kind) => [kind, colour(`kind-${kind}`)])); };
-  recolour();
   const remade = () => timelineChart.setRows(timelineRows());
   const marked = h("input", { type: "checkbox", checked: true, onchange: (event) => {
     state.cycle = event.currentTarget.checked;
@@ -234,8 +233,7 @@ export function timeline(section) {
       h("span", { class: "soft hint" }, "drag pans · ctrl + wheel zooms")),
     timelineChart.host,
     h("p", { class: "legend soft" }, "Idle streams wait for: ",
-      Object.entries(REASON_COLOURS).filter(([reason]) => data.reasons.includes(reason)).map(([reason, kind]) => h("span", {}, h("i", { class: `dash kind-${kind}` }), reason))));
-  on("theme", () => { recolour(); timelineChart.render(); });
+      Object.entries(WAITS).filter(([reason]) => data.reasons.includes(reason)).map(([reason, wait]) => h("span", {}, h("i", { class: "dash", style: `--kind:var(--${wait})` }), reason))));
   on("filter", remade);
   on("pin", () => {
     const now = focus();

@@ -1,0 +1,170 @@
+"""The report in a browser: no request, no error, and pictures that light up, search and filter together."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oflow import view
+from oflow.actors import simulate
+from oflow.check import check
+from oflow.view.style import KINDS
+from tests.test_graphtext import small_graph
+from tests.view.things import rich_plan
+
+CHROMIUM = shutil.which("chromium")
+STATIC = files("oflow.view.report") / "static"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium (Debian: apt-get install chromium)")
+    drivers = pytest.importorskip("playwright.sync_api", reason="no Playwright (pip install oflow[browser])")
+    with drivers.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    plan = rich_plan()
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    trace = simulate(plan, steps=2)
+    path.write_text(view.html(plan, trace, small_graph(), check(plan), measured=trace, file="mlp.py"))
+    return path
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(request: pytest.FixtureRequest, browser: Any, report: Path) -> Iterator[Any]:
+    """The open page; fails a test in which it asked for anything or said anything."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=request.param)
+    asked: list[str] = []
+    said: list[str] = []
+    opened.on("request", lambda one: asked.append(one.url))
+    opened.on("console", lambda one: said.append(one.text))
+    opened.on("pageerror", lambda one: said.append(str(one)))
+    opened.goto(report.as_uri())
+    opened.wait_for_selector("html[data-ready]")
+    yield opened
+    opened.close()
+    assert (asked, said) == ([report.as_uri()], [])
+
+
+def lit(page: Any, section: str) -> list[str]:
+    """The keys of what is lit up in a section."""
+    return page.eval_on_selector_all(f"#{section} [data-what].hot", "all => all.map(one => one.dataset.what)")  # type: ignore[no-any-return]
+
+
+def row_of(page: Any, table: str) -> Any:
+    page.get_by_role("button", name=table, exact=True).click()
+    return page.locator("#tables tbody tr").first
+
+
+def test_all_pictures_are_there(page: Any) -> None:
+    for section in ("timeline", "slots"):
+        box = page.locator(f"#{section} canvas").bounding_box()
+        assert box["width"] > 600 and box["height"] > 40
+    for section in ("plan", "graph"):
+        assert page.locator(f"#{section} .box").count() > 1 and page.locator(f"#{section} .edge").count() > 0
+    assert page.locator("#memory .uplot").count() > 0
+    assert "cannot deadlock" in page.locator("#proof").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_hovering_lights_up_every_picture_until_the_pointer_leaves(page: Any) -> None:
+    row = row_of(page, "actors")
+    actor = row.get_attribute("data-what")
+    row.hover()
+    assert lit(page, "plan") and actor in lit(page, "tables")
+    page.wait_for_function("Number(document.querySelector('#timeline canvas').dataset.lit) > 0")
+    page.locator("#title").hover()
+    assert not lit(page, "plan") and not lit(page, "tables")
+
+
+def test_a_click_keeps_the_light_and_says_what_it_is(page: Any) -> None:
+    row = row_of(page, "registers")
+    name = row.locator("td").first.inner_text().partition("@")[0]
+    row.click()
+    page.locator("#title").hover()
+    assert page.locator("#details h2").inner_text() == name and "Register on" in page.locator("#details").inner_text()
+    assert row.get_attribute("data-what") in lit(page, "tables") and lit(page, "plan")
+    page.keyboard.press("Escape")
+    assert "Nothing selected" in page.locator("#details").inner_text() and not lit(page, "plan")
+
+
+def test_the_timeline_says_what_is_under_the_pointer(page: Any) -> None:
+    canvas = page.locator("#timeline canvas")
+    box = canvas.bounding_box()
+    tips = []
+    for y in range(28, int(box["height"]), 9):
+        for x in range(140, int(box["width"]), 60):
+            page.mouse.move(box["x"] + x, box["y"] + y)
+            tips.append(page.locator("#tip").inner_text())
+    acts = [tip for tip in tips if "act " in tip]
+    assert acts and any(tip.startswith("idle") and "wait" in tip for tip in tips)
+
+
+def test_search_finds_and_selects(page: Any) -> None:
+    name = row_of(page, "registers").locator("td").first.inner_text()
+    page.keyboard.press("/")
+    page.keyboard.type(name)
+    assert name in page.locator("#found [role=option]").all_inner_texts()[0]
+    page.keyboard.press("Enter")
+    assert page.locator("#details h2").inner_text() == name.partition("@")[0]
+    assert all(name in text for text in page.locator("#tables tbody tr td:first-child").all_inner_texts())
+    page.fill("#search", "nothing is called this")
+    assert "nothing of that name" in page.locator("#found").inner_text()
+
+
+def test_filters_take_out_what_does_not_pass(page: Any) -> None:
+    row_of(page, "actors")
+    before = page.locator("#tables tbody tr").count()
+    device = page.locator("#filter-device option").nth(1)
+    page.select_option("#filter-device", value=device.get_attribute("value"))
+    names = page.locator("#tables tbody tr td:first-child").all_inner_texts()
+    assert 0 < len(names) < before and all(name.endswith(f"@{device.inner_text()}") for name in names)
+    assert page.locator("#plan .box.out").count() > 0
+
+
+def test_zoom_is_shared_and_goes_back(page: Any) -> None:
+    page.locator("#timeline canvas").focus()
+    drawn = "document.querySelector('#slots canvas').toDataURL()"
+    before = page.evaluate(drawn)
+    page.keyboard.press("+")
+    page.wait_for_function(f"before => {drawn} !== before", arg=before)
+    page.keyboard.press("0")
+    page.wait_for_function(f"before => {drawn} === before", arg=before)
+
+
+def test_the_theme_turns(page: Any) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    before = page.evaluate(ground)
+    page.click("#theme")
+    assert page.evaluate(ground) != before
+
+
+# ------------------------------------------------------------ without a browser
+
+
+def test_colours_and_words_are_those_of_all_pictures() -> None:
+    css, script = (STATIC / "report.css").read_text(), (STATIC / "data.js").read_text()
+    colours = re.findall(r"--kind-(\w+): (#\w+);", css)
+    assert dict(colours) == {kind: colour for kind, (_, colour) in KINDS.items()}
+    block = script.partition("KINDS = {")[2].partition("}")[0]
+    written = {key: json.loads(words) for key, words in re.findall(r'(\w+): ("[^"]*")', block)}
+    assert written == {kind: words for kind, (words, _) in KINDS.items()}
+
+
+def test_what_is_vendored_has_its_licence_and_is_used() -> None:
+    vendored = {one.name for one in (STATIC / "vendor").iterdir()}
+    used = {name.removeprefix("vendor/") for name in (STATIC / "manifest.txt").read_text().split() if name.startswith("vendor/")}
+    assert vendored == used | {f"{name.partition('.')[0]}.LICENSE" for name in used}
