@@ -219,7 +219,9 @@ export function gapWords(trace, gap) {
 const timelineChart = laneChart("timeline", { draw: drawRow, hit: hitRow, over: drawCycle, tallest: 520 });
 
 export function timeline(section) {
-  if (!shownTraces.length) return section.append(h("p", { class: "soft" }, "The plan cannot run, so there is no timeline."));
+  if (!shownTraces.length) return section.append(h("p", { class: "soft" },
+    data.proof ? "There is no timeline: a step has too many acts to be drawn."
+      : "There is no timeline: the plan cannot run, or a step has too many acts to be drawn."));
   const remade = () => timelineChart.setRows(timelineRows());
   const marked = h("input", { type: "checkbox", checked: true, onchange: (event) => {
     state.cycle = event.currentTarget.checked;
