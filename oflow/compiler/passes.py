@@ -1,0 +1,61 @@
+"""Running the passes: each makes a graph or a plan of the last one's, and a verifier runs after it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from oflow.check.references import check_references
+from oflow.compiler.options import Options
+from oflow.graph import Graph, verify
+from oflow.plan import Plan
+
+GraphPass = Callable[[Graph, Options], Graph]
+PlanPass = Callable[[Plan, Options], Plan]
+Made = dict[str, Graph | Plan]
+"""What every pass made, by its name, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """Graph to graph, graph to plan, plan to plan."""
+
+    graph: tuple[GraphPass, ...]
+    expand: Callable[[Graph, Options], Plan]
+    plan: tuple[PlanPass, ...]
+
+    def graphs(self, made: Mapping[str, Graph], given: Options) -> dict[str, Graph]:
+        """What each graph pass makes. made: the captured graph, and what the first passes made of it already."""
+        made = dict(made)
+        graph = list(made.values())[-1]
+        verify(graph)
+        for graph_pass in self.graph[len(made) - 1 :]:
+            graph = graph_pass(graph, given)
+            verify(graph)
+            made[graph_pass.__name__] = graph
+        return made
+
+    def plans(self, graphs: Mapping[str, Graph], given: Options) -> Made:
+        """All that was made, graphs first."""
+        plan = self.expand(graphs[self.graph[-1].__name__], given)
+        check_references(plan)
+        made: Made = {**graphs, "expand": plan}
+        for plan_pass in self.plan:
+            plan = plan_pass(plan, given)
+            check_references(plan)
+            made[plan_pass.__name__] = plan
+        return made
+
+
+def before(graph_pass: GraphPass, made: Mapping[str, Graph | Plan]) -> dict[str, Graph]:
+    """What the passes before this one made."""
+    earlier = itertools.takewhile(lambda one: one[0] != graph_pass.__name__, made.items())
+    return {name: one for name, one in earlier if isinstance(one, Graph)}
+
+
+def plan_of(made: Mapping[str, Graph | Plan]) -> Plan:
+    """The finished plan: the last that was made."""
+    found = list(made.values())[-1]
+    assert isinstance(found, Plan)
+    return found
