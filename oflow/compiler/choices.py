@@ -66,6 +66,8 @@ class Choices:
         self.homes = {p.update: p.value for p in self.graph.parameters if p.update is not None}
         self.extremes: dict[int, frozenset[str]] = {}
         """Values that some way to run the graph makes P(max) or P(min): no boxing does, see `Boxings.seconds`."""
+        self._open = bool(free) or not _whole_everywhere(self.graph)
+        """Whether there is something to decide."""
         self._known: dict[tuple[object, ...], Ways] = {}
         self._numbers: dict[tuple[object, ...], int] = {}
 
@@ -153,6 +155,8 @@ class Choices:
             mixed = any(len({s.op for s in one.sbp if s.is_partial}) > 1 for one in (*wants, *outs))
             if not mixed and self._allowed(node, wants, outs) and not self._torn_batch(node, wants):
                 found.append(_Choice(wants, outs, self._compute_seconds(node, ins, made, wants, outs)))
+                if not self._open:
+                    break  # all-B comes first
         if not found:
             raise SbpError(self._no_choice(node, ins), line=self._blamed(node))
         return found
@@ -218,6 +222,14 @@ class Choices:
         results = tuple(TensorType(w.shard_shape(t.shape, 0), t.dtype) for t, w in zip(made, outs, strict=True))
         cost = REGISTRY[node.op].estimate(local, results, time_attrs(self.graph, node))
         return node.rate * self.boxings.machine.seconds(replace(cost, calls=0), node.placement.devices[0])
+
+
+def _whole_everywhere(graph: Graph) -> bool:
+    """Whether every node runs on one device and every layout that was asked for is B: then no other layout can be cheaper."""
+    alone = all(node.placement is not None and node.placement.size == 1 for node in graph.nodes)
+    given = (graph.values[v].layout for v in (*graph.inputs, *(p.value for p in graph.parameters)))
+    asked = (*given, *(target_layout(node) for node in graph.nodes))
+    return alone and all(s == B for layout in asked if layout is not None for s in layout.sbp)
 
 
 def _along(way: tuple[Signature, ...], side: str, index: int) -> tuple[Sbp, ...]:

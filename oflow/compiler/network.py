@@ -62,10 +62,7 @@ def elimination(
     for v in order:
         del near[v]
 
-    def entries(v: int) -> int:
-        return math.prod([sizes[other] for other in near[v]]) * sizes[v]
-
-    weight = {v: entries(v) for v in near}
+    weight = {v: math.prod([sizes[other] for other in others]) * sizes[v] for v, others in near.items()}
     queue = [(w, v) for v, w in weight.items()]
     heapify(queue)
     while queue:
@@ -81,10 +78,12 @@ def elimination(
         del weight[chosen]
         for v in around:
             near[v].discard(chosen)
+            weight[v] //= sizes[chosen]
             if not candidates:
-                near[v] |= around
-                near[v].discard(v)
-            weight[v] = entries(v)
+                new = around - near[v]
+                new.discard(v)
+                near[v] |= new
+                weight[v] *= math.prod([sizes[other] for other in new])
             heappush(queue, (weight[v], v))
     return tuple(order), held
 
