@@ -39,6 +39,11 @@ export function plan(section) {
     if (now.kind === "group") unfolded.append(opened(drawn.boxes[at]));
     if (at >= 0 && ["actor", "act", "register", "node", "wait", "group"].includes(now.kind)) center(drawn.boxes[at]);
   });
+  on("filter", () => {
+    const passes = drawn.boxes.map((one) => members[one.group].some((row) => passing.actors[row]));
+    const first = passes.indexOf(true);
+    if (passes.includes(false) && first >= 0) center(drawn.boxes[first]);
+  });
   start();
 }
 

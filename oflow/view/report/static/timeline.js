@@ -34,6 +34,9 @@ const shownTraces = traces.map((trace) => ({ ...trace, lanes: byStream(trace) })
 const modes = shownTraces.length > 1 ? ["overlaid", "stacked", ...shownTraces.map((trace) => trace.name)] : [];
 let mode = modes[0] ?? shownTraces[0]?.name;
 
+// What the modes of two traces show.
+const MODE_WORDS = { overlaid: "outlined: simulated, filled: measured", stacked: "above: simulated, below: measured" };
+
 // The traces that a row shows, each with its share of a lane's height.
 function layers() {
   if (mode === "stacked") return shownTraces.map((trace, i) => ({ trace, top: i / shownTraces.length, part: 1 / shownTraces.length }));
@@ -228,9 +231,10 @@ export function timeline(section) {
     document.body.classList.toggle("no-cycle", !state.cycle);
     timelineChart.render();
   } });
+  const words = h("span", { class: "soft" }, MODE_WORDS[mode] ?? "");
   section.append(
     h("div", { class: "tools" }, zoomButtons(),
-      modes.length > 0 && choice("traces", modes, mode, (chosen) => { mode = chosen; remade(); }),
+      modes.length > 0 && choice("traces", modes, mode, (chosen) => { mode = chosen; words.textContent = MODE_WORDS[mode] ?? ""; remade(); }), words,
       cycle.length > 0 && h("label", {}, marked, " critical cycle"),
       h("span", { class: "soft hint" }, "drag pans · ctrl + wheel zooms")),
     timelineChart.host,
