@@ -16,11 +16,15 @@ import numpy as np
 
 from oflow.check.acts import ActGraph
 from oflow.check.loops import fixed, run
-from oflow.check.loops.potentials import raised_cycles, sweep
+from oflow.check.loops.potentials import raised_cycles, rounds, sweep
 
 PER_SECOND = 10**15
 LARGEST = 1 << 62
 COARSER = 1000
+MANY = 200_000
+"""Nodes from which on the first guess comes from steps that are played one after the other."""
+ROUNDS = 6
+"""How many: a pipeline's steps take the period from the second or third on."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -141,6 +145,10 @@ def _steady(graph: ActGraph, weights: np.ndarray, unit: int, near: Steady | None
         starts = np.floor(near.starts * (PER_SECOND / unit))
         if starts.max(initial=0.0) * guess.denominator < LARGEST // 2:
             potential = starts.astype(np.int64) * guess.denominator
+    elif nodes >= MANY and (played := _played_cycle(graph, weights, compiled)) is not None:
+        known, walked, potential = played
+        potential *= known.denominator if known > guess else 1
+        guess, cycle, stream = (known, walked, "") if known > guess else (guess, cycle, stream)
     order, start, targets, distances, sources, lengths = map(
         fixed, (graph.topological, graph.start_from, graph.targets, graph.distances, graph.sources, weights)
     )
@@ -162,6 +170,30 @@ def _steady(graph: ActGraph, weights: np.ndarray, unit: int, near: Steady | None
             # multiples of the new part, never lower than they were: any start will do
             potential = potential // guess.denominator * worst.denominator if worst.denominator != guess.denominator else potential
             guess, parent, rising = worst, np.full(nodes, -1), np.ones(nodes, np.int64)
+
+
+def _played_cycle(graph: ActGraph, weights: np.ndarray, compiled: bool | None) -> tuple[Fraction, np.ndarray, np.ndarray] | None:
+    """What the last of some steps waits for, followed back until it repeats: a cycle, its ratio, and when the last step's acts start.
+
+    None where nothing repeats (no cycle bounds these steps) or numbers grow too large.
+    """
+    nodes = len(weights)
+    begun, parent = np.zeros(ROUNDS * nodes, np.int64), np.full(ROUNDS * nodes, -1)
+    columns = map(fixed, (graph.topological, *graph.arcs_into, graph.sources, graph.distances, weights))
+    if run(rounds, fixed(np.array([nodes, ROUNDS, LARGEST // 2])), *columns, begun, parent, compiled=compiled):
+        return None
+    last = begun[-nodes:]
+    at, step = int(np.argmax(last)), ROUNDS - 1
+    seen, arcs = {at: 0}, list[int]()
+    while (arc := int(parent[step * nodes + at])) >= 0:
+        arcs.append(arc)
+        at, step = int(graph.sources[arc]), step - int(graph.distances[arc])
+        if at in seen:
+            walked = np.array(arcs[seen[at] :][::-1])
+            known = Fraction(int(weights[graph.sources[walked]].sum()), int(graph.distances[walked].sum()))
+            return None if int(last.max()) > LARGEST // 2 // known.denominator else (known, walked, last - last.min())
+        seen[at] = len(arcs)
+    return None
 
 
 def _busiest(graph: ActGraph, weights: np.ndarray) -> tuple[int, str]:

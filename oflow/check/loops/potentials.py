@@ -58,3 +58,30 @@ def raised_cycles(
         cycle_node[count], cycle_weight[count], cycle_distance[count] = first, weight, distance
         count += 1
     return count
+
+
+def rounds(
+    sizes: Column, order: Column, into: Column, arcs: Column, sources: Column, distances: Column, weights: Column,
+    begun: Changing, parent: Changing,
+) -> int:  # fmt: skip
+    """Steps one after the other, each act as early as it can. Column r of `begun` and `parent`: starts in step r, and the arc that
+    each act waited for longest.
+
+    sizes: nodes, steps, largest start. into: where the run of each node begins in `arcs`. Returns 2 where a number grew too large.
+    """
+    nodes = sizes[0]
+    for r in range(sizes[1]):
+        for i in range(nodes):
+            node, latest, waited = order[i], 0, -1
+            for place in range(into[node], into[node + 1]):
+                arc = arcs[place]
+                if distances[arc] <= r:
+                    source = sources[arc]
+                    end = begun[(r - distances[arc]) * nodes + source] + weights[source]
+                    if end > latest:
+                        latest, waited = end, arc
+            if latest > sizes[2]:
+                return 2
+            begun[r * nodes + node] = latest
+            parent[r * nodes + node] = waited
+    return 0
