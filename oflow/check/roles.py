@@ -72,12 +72,15 @@ class Roles:
         return {device: first.setdefault(role, device) for device, role in zip(devices, self.role, strict=True)}
 
     @cached_property
+    def places(self) -> list[np.ndarray]:
+        """For each rank of each group its rank in the folded plan."""
+        number, first = dict(zip(self.whole.devices, self.role, strict=True)), _first(self.whole.devices, self.role)
+        return [_places(group, number, first) for group in self.whole.rank_table]
+
+    @cached_property
     def rows(self) -> np.ndarray:
         """(A) the folded actor row of each actor row."""
-        plan, number = self.whole, dict(zip(self.whole.devices, self.role, strict=True))
-        first = _first(plan.devices, self.role)
-        places = [_places(group, number, first) for group in plan.rank_table]
-        parts = [base + places[t.group] for base, t in zip(self.plan.actor_bases, plan.actor_templates, strict=False)]
+        parts = [base + self.places[t.group] for base, t in zip(self.plan.actor_bases, self.whole.actor_templates, strict=False)]
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
     @cached_property
@@ -111,7 +114,8 @@ class Roles:
     def of_streams(self, found: dict[str, T]) -> dict[str, T]:
         """What was found of the representatives' streams, for the streams of every device, in the plan's order."""
         names = ((stream, *stream.rpartition("/")[::2]) for stream in self.whole.streams)
-        return {stream: found[f"{self.representatives[device]}/{kind}"] for stream, device, kind in names}
+        streams = {stream: f"{self.representatives[device]}/{kind}" for stream, device, kind in names}
+        return {stream: found[first] for stream, first in streams.items() if first in found}
 
     def unfolded_order(self, order: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         """The orders of the folded streams, given to the streams of every device that they stand for."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from oflow.check import ActGraph, Steady, act_graph, fold, play, steady
+from oflow.check import ActGraph, Roles, Steady, act_graph, fold, play, steady
 from oflow.compiler.options import Options
 from oflow.compiler.order import played_templates
 from oflow.compiler.packing import MODEST, Buffer, load, pack, peak, successions
@@ -22,6 +22,8 @@ from oflow.types import TensorType
 SLOWER = 0.01
 TRIALS = 6
 """Layouts across streams that are tried: what the critical cycle waits for gets bytes of its own, one after the other."""
+TIMED_ACTS = 12_000_000
+"""Acts, of one device a role, that are timed at most: larger steps have fewer trials, or share within the compute stream only."""
 CONTROL = TensorType((0,), "uint8")
 
 
@@ -39,7 +41,13 @@ class _Life:
 def memory(plan: Plan, options: Options) -> Plan:
     """The smallest layout that costs no speed: sharing across streams where its control registers leave the period as it is
     (within 1 %), if need be for all but registers that the critical cycle would wait for, else sharing within the compute stream
-    only, whose order implies all it needs."""
+    only, whose order implies all it needs. Found for one device a role, given to all."""
+    roles = fold(plan)
+    return _unfolded(roles, _smallest(roles.plan, options))
+
+
+def _smallest(plan: Plan, options: Options) -> Plan:
+    """The layout of a plan of one device a role, which is played, laid out and timed as it stands."""
     order = played_templates(plan, options.machine)
     lives = _lives(plan, order)
     one_stream = {row: life for row, life in lives.items() if life.streams == {COMPUTE}}
@@ -53,8 +61,9 @@ def memory(plan: Plan, options: Options) -> Plan:
     # where the stash is sent away its bytes are wanted, even where a late copy then holds up the work
     if options.offload == "all" or options.offloaded:
         return across
-    longest = float(_timed(plan)[1].period) * (1 + SLOWER)
-    for _ in range(TRIALS):
+    trials = min(TRIALS, TIMED_ACTS // len(order))
+    longest = float(_timed(plan)[1].period) * (1 + SLOWER) if trials else 0.0
+    for _ in range(trials):
         graph, found = _timed(across)
         if found.period <= longest:
             return min(across, within, key=lambda made: sum(made.arenas.values()))
@@ -104,10 +113,29 @@ def loads(plan: Plan) -> dict[str, int]:
     return found
 
 
+def _unfolded(roles: Roles, made: Plan) -> Plan:
+    """The layout and the control registers of the folded plan, given to the devices of every role."""
+    plan = roles.whole
+    if roles.plan is plan:
+        return made
+    registers = [
+        replace(template, offsets=_column([laid.offsets[place if len(laid.offsets) > 1 else 0] for place in roles.places[template.group]]))
+        for template, laid in zip(plan.register_templates, made.register_templates, strict=False)
+    ]
+    controls = made.register_templates[len(registers) :]
+    first = len(registers)
+    actors = [
+        replace(actor, ports=(*actor.ports, *[port for port in laid.ports if port.register >= first]))
+        for actor, laid in zip(plan.actor_templates, made.actor_templates, strict=True)
+    ]
+    return replace(
+        plan, actor_templates=tuple(actors), register_templates=(*registers, *controls), arenas=roles.of_devices(made.arenas),
+        states=roles.of_devices(made.states), scratches=dict(sorted(roles.of_streams(made.scratches).items())),
+    )  # fmt: skip
+
+
 def _timed(plan: Plan) -> tuple[ActGraph, Steady]:
-    """The act graph of the plan, one device a role, and its steady state."""
-    folded = fold(plan).plan
-    graph = act_graph(folded, play(folded))
+    graph = act_graph(plan, play(plan))
     return graph, steady(graph)
 
 
