@@ -92,6 +92,8 @@ class _Conversion:
             placement = home.placement if home is not None and v not in self.nodes else maker.placement
             with self.builder.at(line=reader.line, stage=maker.stage, placement=placement):
                 made = self.twins[v, dtype] = ops.cast(Tensor(self.builder, v), dtype).id
+            if v in self.weights and self.builder.values[v].fixed:  # as dear to move as the weight that the user placed
+                self.builder.update_value(made, layout=home, fixed=True)
             self.nodes[made] = self.builder.nodes[-1]
         return self.twins[v, dtype]
 
