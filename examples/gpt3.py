@@ -5,7 +5,8 @@ oflow check examples/gpt3.py                           the proof: deadlock-free,
 oflow simulate examples/gpt3.py layers=8 stages=4 batch=64         any other size
 
 Layouts are Megatron-LM's (Shoeybi et al. 2019, Narayanan et al. 2021): columns of the first matrix of a pair, rows of the second,
-tensor groups inside a node, data groups across, the pipeline outermost.
+tensor groups inside a node, data groups across, the pipeline outermost; between the pairs the sequence is split over the tensor group
+(Korthikanti et al. 2022).
 """
 
 import sys
@@ -13,37 +14,50 @@ import sys
 import oflow as of
 
 
+def by_columns(x, where):
+    """x (batch, seq, width): the batch over the data groups, columns over a tensor group."""
+    return of.to_global(x, where, (of.S(0), of.S(2)))
+
+
+def by_sequence(x, where):
+    """x (batch, seq, width): the batch over the data groups, the sequence over a tensor group."""
+    return of.to_global(x, where, (of.S(0), of.S(1)))
+
+
 class Attention(of.nn.Module):
     """Causal self-attention: x (batch, seq, width) -> the same shape. A device holds whole heads."""
 
-    def __init__(self, width, heads):
+    def __init__(self, width, heads, where):
         super().__init__()
-        self.heads = heads
+        self.heads, self.where = heads, where
         for name in ("query", "key", "value", "out"):
             setattr(self, name, of.nn.Linear(width, width))
 
     def forward(self, x):
         batch, seq, width = x.shape
-        q, k, v = (of.reshape(f(x), (batch, seq, self.heads, width // self.heads)) for f in (self.query, self.key, self.value))
-        return self.out(of.reshape(of.causal_attention(q, k, v), (batch, seq, width)))
+        q, k, v = (by_columns(f(x), self.where) for f in (self.query, self.key, self.value))
+        q, k, v = (of.reshape(one, (batch, seq, self.heads, width // self.heads)) for one in (q, k, v))
+        return self.out(by_columns(of.reshape(of.causal_attention(q, k, v), (batch, seq, width)), self.where))
 
 
 class Block(of.nn.Module):
     """Attention and a two-layer perceptron, each after a layer norm and around a residual."""
 
-    def __init__(self, width, heads):
+    def __init__(self, width, heads, where):
         super().__init__()
-        self.norm1, self.attention = of.nn.LayerNorm(width), Attention(width, heads)
+        self.where = where
+        self.norm1, self.attention = of.nn.LayerNorm(width), Attention(width, heads, where)
         self.norm2 = of.nn.LayerNorm(width)
         self.up = of.nn.Linear(width, 4 * width)
         self.down = of.nn.Linear(4 * width, width)
 
     def forward(self, x):
-        x = x + self.attention(self.norm1(x))
-        return x + self.down(of.gelu(self.up(self.norm2(x))))
+        x = by_sequence(x + self.attention(self.norm1(x)), self.where)
+        return by_sequence(x + self.down(of.gelu(by_columns(self.up(self.norm2(x)), self.where))), self.where)
 
-    def split(self, where):
+    def split(self):
         """Columns of the first matrices, rows of the second ones, over the mesh's axis of tensor groups."""
+        where = self.where
         self.to_global(where, (of.B, of.B))
         for first in (self.attention.query, self.attention.key, self.attention.value, self.up):
             first.to_global(where, (of.B, of.S(0)))
@@ -59,12 +73,12 @@ class GPT(of.nn.Module):
         self.stages = len(places)
         self.tokens = of.nn.Embedding(vocabulary, width, std=0.02)
         self.places = of.nn.Parameter((seq, width), std=0.02)
-        self.blocks = of.nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.blocks = of.nn.ModuleList(Block(width, heads, places[i * self.stages // layers]) for i in range(layers))
         self.norm = of.nn.LayerNorm(width)
         self.tokens.to_global(places[0], (of.B, of.S(0)))
         self.places.to_global(places[0], (of.B, of.B))
-        for i, block in enumerate(self.blocks):
-            block.split(places[i * self.stages // layers])
+        for block in self.blocks:
+            block.split()
         self.norm.to_global(places[-1], (of.B, of.B))
 
     def forward(self, tokens):
