@@ -29,6 +29,7 @@ from step_oflow import Transformer
 
 import oflow as of
 from oflow import compiler, program
+from oflow.compiler import passes, variants
 
 SEED = 5
 WIDTHS = (16, 32)
@@ -128,7 +129,7 @@ def repeats(case: str, operators: int) -> int:
 # ---------------------------------------------------------------- measuring
 
 
-class Passes:
+class Times:
     """Processor seconds by pass."""
 
     def __init__(self) -> None:
@@ -152,7 +153,8 @@ class Passes:
         stack = ExitStack()
         for name in ("GRAPH_PASSES", "PLAN_PASSES"):
             stack.enter_context(patch.object(compiler, name, tuple(map(self.timed, getattr(compiler, name)))))
-        for room, names in ((compiler, ("expand", "verify", "check_references", "check")), (program, ("capture",))):
+        around = ((program, ("capture",)), (compiler, ("expand",)), (passes, ("verify", "check_references")), (variants, ("check",)))
+        for room, names in around:
             for name in names:
                 stack.enter_context(patch.object(room, name, self.timed(getattr(room, name))))
         return stack
@@ -165,14 +167,14 @@ def processor_seconds() -> float:
 
 def part(case: str, operators: int) -> Row:
     count = repeats(case, operators)
-    passes = Passes()
-    with passes.everywhere():
+    times = Times()
+    with times.everywhere():
         began = processor_seconds()
         made = CASES[case](count)
         seconds = processor_seconds() - began
     nodes = size(made)
     return {
-        "operators": nodes, "seconds": seconds, "thousand": 1000 * seconds / nodes, "passes": passes.seconds,
+        "operators": nodes, "seconds": seconds, "thousand": 1000 * seconds / nodes, "passes": times.seconds,
         "fused": len(made.graph.nodes), "actors": len(made.plan.actors),
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }  # fmt: skip
