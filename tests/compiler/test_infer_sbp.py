@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import oflow as of
+from oflow.compiler.choices import Choices
 from oflow.graph import Graph, Node
 from oflow.sbp import Layout
 from tests.compiler.nets import FOUR, graph, nodes
@@ -100,3 +101,34 @@ def test_a_mesh_combines_data_and_tensor_parallelism() -> None:
     first, second = nodes(found, "matmul", "F")
     assert found.values[first.outs[0]].layout == Layout(grid, (of.S(0), of.S(1)))
     assert found.values[second.outs[0]].layout == Layout(grid, (of.S(0), of.P))
+
+
+@pytest.mark.parametrize("micro_batches", [1, 4])
+@pytest.mark.parametrize("asked", [of.B, of.S(0)])
+def test_on_one_device_whole_layouts_cost_as_little_as_all_ways_to_run(
+    asked: of.sbp.Sbp, micro_batches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = of.placement("cpu", [0])
+
+    def inferred() -> Graph:
+        layer = of.nn.Linear(16, 16)
+        layer.to_global(one, of.B)
+        spec = of.spec((8, 16), "float32", one, asked)
+        program = of.compile(
+            lambda x, y: of.mse(of.softmax(of.gelu(layer(x))), y), spec, spec, optimizer=of.optim.AdamW(), micro_batches=micro_batches
+        )  # fmt: skip
+        return graph(program, "infer_sbp")
+
+    found = inferred()
+    weighed: list[bool] = []
+
+    def everything(self: Choices, *given: object, **words: object) -> None:
+        begin(self, *given, **words)
+        weighed.append(self._open)
+        self._open = True
+
+    begin = Choices.__init__
+    monkeypatch.setattr(Choices, "__init__", everything)
+    wanted = inferred()
+    assert weighed == [asked != of.B], "only where something but B was asked for is there a choice"
+    assert found == wanted and found.assignment == wanted.assignment
