@@ -23,7 +23,7 @@ from report import Row, options, seconds_text
 
 BEGIN, END = "<!-- made by growth.py from here -->", "<!-- made by growth.py up to here -->"
 COLOURS = ("#3b78c9", "#d9782d", "#2f9561", "#b8487c", "#7f5fc4", "#c2982b")
-LEFT, TOP, WIDTH, HEIGHT, RIGHT, BOTTOM = 64, 40, 520, 330, 250, 46
+LEFT, TOP, WIDTH, HEIGHT, RIGHT, BOTTOM = 64, 40, 520, 330, 300, 46
 Point = tuple[float, float]
 
 
