@@ -213,11 +213,19 @@ def _refined(plan: Plan, t: Tables, colours: list[int]) -> tuple[int, ...]:
     lone = np.flatnonzero((t.port_out == 0) & (t.producer < 0))
     unwritten = _by_device(device[t.port_actor[lone]], np.stack([t.template[t.port_actor[lone]], t.every[lone]]), len(t.devices))
     colours = _classes(list(zip(colours, unwritten, strict=True)))
+    # registers that lie beside their actors' device, as in the host's memory: one home must not stand for homes of different users
+    user, home = device[t.port_actor], t.device[t.port_register]
+    apart = np.flatnonzero(user != home)
+    users, homes = user[apart], home[apart]
+    held = np.searchsorted(plan.register_bases, t.port_register[apart], "right") - 1
+    uses = _numbered_rows(t.template[t.port_actor[apart]], held, t.port_out[apart])
     while True:
         role = np.array(colours)
         data = _by_device(here, (kinds * len(role) + role[there])[None], len(role))
         credit = _by_device(there, (kinds * len(role) + role[here])[None], len(role))
-        found = _classes(list(zip(colours, data, credit, strict=True)))
+        used = _by_device(homes, (uses * len(role) + role[users])[None], len(role))
+        uses_of = _by_device(users, (uses * len(role) + role[homes])[None], len(role))
+        found = _classes(list(zip(colours, data, credit, used, uses_of, strict=True)))
         if len(set(found)) == len(set(colours)):
             return tuple(found)
         colours = found
