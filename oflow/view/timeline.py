@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import numpy as np
 
 from oflow.plan import Plan
 from oflow.trace import Span, Trace
@@ -14,8 +14,10 @@ LEFT, RIGHT, TOP, LANE, GAP = 128.0, 18.0, 62.0, 24.0, 10.0
 
 def window(trace: Trace) -> tuple[float, float]:
     """First start and last stop, in seconds, of what ran on devices (on the host where nothing else ran)."""
-    spans = [s for s in trace.spans if not s.stream.startswith("host:")] or list(trace.spans)
-    return min((s.start for s in spans), default=0.0), max((s.stop for s in spans), default=0.0)
+    spans = trace.spans
+    here = ~np.isin(spans.stream, [number for number, name in enumerate(spans.streams) if name.startswith("host:")])
+    spans = spans.take(here) if here.any() else spans
+    return float(spans.start.min(initial=np.inf)) if len(spans) else 0.0, float(spans.stop.max(initial=0.0))
 
 
 def bubbles(trace: Trace) -> dict[str, float]:
@@ -24,22 +26,25 @@ def bubbles(trace: Trace) -> dict[str, float]:
     A device's compute is its stream ``compute``; a device without one is busy while any of its streams is.
     """
     start, stop = window(trace)
-    streams = {s.stream for s in trace.spans if not s.stream.startswith("host:")}
+    spans = trace.spans
+    streams = {name for name in (spans.streams[i] for i in np.unique(spans.stream)) if not name.startswith("host:")}
     shares = {}
     for device in sorted({device_of(stream) for stream in streams}, key=device_order):
         counted = {f"{device}/compute"} & streams or {s for s in streams if device_of(s) == device}
-        busy = _union((s.start, s.stop) for s in trace.spans if s.stream in counted)
+        numbers = [number for number, stream in enumerate(spans.streams) if stream in counted]
+        chosen = np.isin(spans.stream, numbers)
+        busy = _union(spans.start[chosen], spans.stop[chosen])
         shares[device] = 1 - busy / (stop - start) if stop > start else 0.0
     return shares
 
 
-def _union(ranges: Iterable[tuple[float, float]]) -> float:
+def _union(start: np.ndarray, stop: np.ndarray) -> float:
     """Seconds covered by at least one of the ranges."""
-    total, reached = 0.0, float("-inf")
-    for start, stop in sorted(ranges):
-        total += max(0.0, stop - max(start, reached))
-        reached = max(reached, stop)
-    return total
+    order = np.lexsort((stop, start))
+    start, stop = start[order], stop[order]
+    reached = np.maximum.accumulate(stop)
+    before = np.concatenate([[-np.inf], reached[:-1]])[: len(reached)]
+    return float(np.maximum(stop - np.maximum(start, before), 0.0).sum())
 
 
 def timeline(trace: Trace, plan: Plan | None = None, *, width: float = 1180.0) -> str:
