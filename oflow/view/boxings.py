@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from oflow.boxings import GRADIENT, HOME, INPUT, OUTPUT, SHARDED, SLICE, TO_GLOBAL, UNPLACED, Boxing, folded, route_text
-from oflow.view.style import bytes_text, seconds_text
+from oflow.view.style import bytes_text, padded, seconds_text, widths_of
 
 HEAD = ("", "acts", "bytes", "time", "what", "layouts", "because")
 
@@ -16,8 +16,8 @@ def boxings(found: Iterable[Boxing]) -> str:
     if not rows:
         return "boxings: none\n"
     lines = [_cells(one) for one in rows]
-    widths = [max(map(len, column)) for column in zip(HEAD, *lines, strict=True)]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in (HEAD, *lines)]
+    widths = widths_of((HEAD, *lines))
+    table = padded((HEAD, *lines), widths)
     indent = " " * (sum(widths[:4]) + 8)
     body = [line for row, text in zip(rows, table[1:], strict=True) for line in (text, *_route(row, indent))]
     return "\n".join([_totals(rows), *(f"  {line}" for line in (table[0], *body))]) + "\n"

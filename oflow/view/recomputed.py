@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from oflow.graph import Recomputed
-from oflow.view.style import bytes_text, seconds_text
+from oflow.view.style import bytes_text, padded, seconds_text, widths_of
 
 HEAD = ("copies", "time", "kept less", "what", "at")
 
@@ -16,8 +16,8 @@ def recomputed(found: Iterable[Recomputed]) -> str:
     if not rows:
         return "computed again: nothing\n"
     lines = [_cells(one) for one in rows]
-    widths = [max(map(len, column)) for column in zip(HEAD, *lines, strict=True)]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in (HEAD, *lines)]
+    widths = widths_of((HEAD, *lines))
+    table = padded((HEAD, *lines), widths)
     nbytes, seconds = sum(one.nbytes for one in rows), sum(one.seconds for one in rows)
     head = f"computed again: {sum(one.copies for one in rows)} nodes, {seconds_text(seconds)} a step, for {nbytes:,} bytes kept less"
     return "\n".join([head, *(f"  {line}" for line in table)]) + "\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 
 from oflow.plan import ActorSpec
 
@@ -66,6 +67,16 @@ def bytes_text(nbytes: float) -> str:
         if nbytes >= size:
             return f"{nbytes / size:.3g} {unit}" if nbytes < 1000 * size else f"{nbytes / size:.0f} {unit}"
     return f"{nbytes:g} B"
+
+
+def widths_of(rows: Sequence[Sequence[str]]) -> list[int]:
+    """Of each column of a table in text, its longest cell."""
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def padded(rows: Sequence[Sequence[str]], widths: Sequence[int]) -> list[str]:
+    """The lines of a table in text: cells flush left, two blanks between columns."""
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def ticks(top: float, count: int = 8) -> list[float]:

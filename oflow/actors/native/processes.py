@@ -30,7 +30,6 @@ from oflow.actors.session import Launcher, Session, SlotCall
 from oflow.errors import OflowError, PlanError, WorkerLost
 from oflow.plan import Plan
 
-PYTHON_RAISED = -1
 TEXT_BYTES = 1 << 14
 
 
