@@ -151,7 +151,7 @@ class Times:
     def everywhere(self) -> AbstractContextManager[Any]:
         """The compiler with all its passes, and what stands around them, timed."""
         stack = ExitStack()
-        for name in ("GRAPH_PASSES", "PLAN_PASSES"):
+        for name in ("GRAPH_PASSES", "PLAN_PASSES", "FOLDED_PASSES"):
             stack.enter_context(patch.object(compiler, name, tuple(map(self.timed, getattr(compiler, name)))))
         around = ((program, ("capture",)), (compiler, ("expand",)), (passes, ("verify", "check_references")), (variants, ("check",)))
         for room, names in around:

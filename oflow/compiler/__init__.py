@@ -21,6 +21,8 @@
     chain           what a stream runs back to back becomes one actor
     schedule        slots for every register, the order of the compute streams
     rings           copies of split parameters, and gradients, take turns in rings of bytes
+
+  on one device a role (`oflow.check.fold`), for all that have it:
     order           the order of all other streams
     least_slots     the fewest bytes of slots at the same period, where the user says so
     memory          offsets, and control registers where bytes are shared
@@ -91,11 +93,13 @@ PLAN_PASSES: tuple[PlanPass, ...] = (
     chain,
     schedule,
     rings,
+)
+FOLDED_PASSES: tuple[PlanPass, ...] = (
     order,
     least_slots,
     memory,
 )
-PASSES: tuple[str, ...] = ("capture", *(p.__name__ for p in GRAPH_PASSES), "expand", *(p.__name__ for p in PLAN_PASSES))
+PASSES: tuple[str, ...] = ("capture", *(p.__name__ for p in GRAPH_PASSES), "expand", *(p.__name__ for p in (*PLAN_PASSES, *FOLDED_PASSES)))
 """The names that ``oflow explain FILE --after PASS`` takes, in order."""
 
 
@@ -112,7 +116,7 @@ def schedule_choices(captured: Graph, given: Options) -> list[ScheduleChoice]:
 
 
 def _variant(captured: Graph, given: Options) -> Made:
-    return best_variant(Passes(GRAPH_PASSES, expand, PLAN_PASSES), captured, given)
+    return best_variant(Passes(GRAPH_PASSES, expand, PLAN_PASSES, FOLDED_PASSES), captured, given)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from oflow.check import ActGraph, Roles, Steady, act_graph, fold, play, steady
+from oflow.check import ActGraph, Steady, act_graph, fold, play, steady
+from oflow.compiler.expand import column
 from oflow.compiler.options import Options
 from oflow.compiler.order import played_templates
 from oflow.compiler.packing import MODEST, Buffer, load, pack, peak, successions
@@ -41,13 +42,7 @@ class _Life:
 def memory(plan: Plan, options: Options) -> Plan:
     """The smallest layout that costs no speed: sharing across streams where its control registers leave the period as it is
     (within 1 %), if need be for all but registers that the critical cycle would wait for, else sharing within the compute stream
-    only, whose order implies all it needs. Found for one device a role, given to all."""
-    roles = fold(plan)
-    return _unfolded(roles, _smallest(roles.plan, options))
-
-
-def _smallest(plan: Plan, options: Options) -> Plan:
-    """The layout of a plan of one device a role, which is played, laid out and timed as it stands."""
+    only, whose order implies all it needs."""
     order = played_templates(plan, options.machine)
     lives = _lives(plan, order)
     one_stream = {row: life for row, life in lives.items() if life.streams == {COMPUTE}}
@@ -61,13 +56,15 @@ def _smallest(plan: Plan, options: Options) -> Plan:
     # where the stash is sent away its bytes are wanted, even where a late copy then holds up the work
     if options.offload == "all" or options.offloaded:
         return across
-    trials = min(TRIALS, TIMED_ACTS // len(order))
-    longest = float(_timed(plan)[1].period) * (1 + SLOWER) if trials else 0.0
-    for _ in range(trials):
+    longest: float | None = None
+    for _ in range(min(TRIALS, TIMED_ACTS // len(order))):
         graph, found = _timed(across)
-        if found.period <= longest:
-            return min(across, within, key=lambda made: sum(made.arenas.values()))
         held = _held_up(plan, graph, found)
+        if held and longest is None:
+            longest = float(_timed(plan)[1].period) * (1 + SLOWER)
+        # a critical cycle without control registers is one of the plan as it was, too
+        if longest is None or found.period <= longest:
+            return min(across, within, key=lambda made: sum(made.arenas.values()))
         lives = {row: life for row, life in lives.items() if life.streams == {COMPUTE} or life.writer not in held}
         across = _lay_out(plan, lives, len(order))
     return within
@@ -101,7 +98,7 @@ def loads(plan: Plan) -> dict[str, int]:
     A register lives, with all its slots, from the first act that writes it to the end of the last that reads it; for the whole step where
     its bytes cannot be shared (initial tokens, read by other ranks, written by nobody). Scratch lives for the whole step.
     """
-    order = played_templates(plan, plan.machine)
+    order = played_templates(fold(plan).plan, plan.machine)
     lives = _lives(plan, order)
     found = {}
     for devices, rows in _device_classes(plan).items():
@@ -111,27 +108,6 @@ def loads(plan: Plan) -> dict[str, int]:
     for stream, (_, nbytes) in plan.scratches.items():
         found[stream.partition("/")[0]] += nbytes
     return found
-
-
-def _unfolded(roles: Roles, made: Plan) -> Plan:
-    """The layout and the control registers of the folded plan, given to the devices of every role."""
-    plan = roles.whole
-    if roles.plan is plan:
-        return made
-    registers = [
-        replace(template, offsets=_column([laid.offsets[place if len(laid.offsets) > 1 else 0] for place in roles.places[template.group]]))
-        for template, laid in zip(plan.register_templates, made.register_templates, strict=False)
-    ]
-    controls = made.register_templates[len(registers) :]
-    first = len(registers)
-    actors = [
-        replace(actor, ports=(*actor.ports, *[port for port in laid.ports if port.register >= first]))
-        for actor, laid in zip(plan.actor_templates, made.actor_templates, strict=True)
-    ]
-    return replace(
-        plan, actor_templates=tuple(actors), register_templates=(*registers, *controls), arenas=roles.of_devices(made.arenas),
-        states=roles.of_devices(made.states), scratches=dict(sorted(roles.of_streams(made.scratches).items())),
-    )  # fmt: skip
 
 
 def _timed(plan: Plan) -> tuple[ActGraph, Steady]:
@@ -166,7 +142,7 @@ def _lay_out(plan: Plan, lives: dict[int, _Life], length: int) -> Plan:
         states.update(dict.fromkeys(devices, top))
     scratches = _scratches(plan, arenas)
     registers = tuple(
-        replace(template, offsets=_column([offsets[row][d] for d in plan.rank_table[template.group]]))
+        replace(template, offsets=column([offsets[row][d] for d in plan.rank_table[template.group]]))
         for row, template in enumerate(plan.register_templates)
     )
     return _with_controls(
@@ -182,10 +158,6 @@ def _rings(plan: Plan, rows: list[int]) -> list[tuple[list[int], int]]:
             found.setdefault(plan.register_templates[r].ring, []).append(r)
     templates = plan.register_templates
     return [(members, max(templates[r].offsets[0] + _nbytes(templates[r]) for r in members)) for members in found.values()]
-
-
-def _column(entries: list[int]) -> tuple[int, ...]:
-    return (entries[0],) if len(set(entries)) == 1 else tuple(entries)
 
 
 def _nbytes(template: RegisterTemplate) -> int:

@@ -9,24 +9,21 @@ from __future__ import annotations
 import numpy as np
 
 from oflow.actors import simulate
-from oflow.check import fold
 from oflow.compiler.options import Options
 from oflow.machine import Machine
 from oflow.plan import Plan
 
 
 def order(plan: Plan, options: Options) -> Plan:
-    roles = fold(plan, options.machine)
-    spans = simulate(roles.plan, options.machine, steps=1, events=False).spans.in_time()
+    spans = simulate(plan, options.machine, steps=1, events=False).spans.in_time()
     found = {}
     for number, stream in enumerate(spans.streams):
         if stream not in plan.order and not stream.startswith("host:"):
             found[stream] = tuple(spans.actor[spans.stream == number].tolist())
-    return plan.with_order({**plan.order, **dict(sorted(roles.unfolded_order(found).items()))})
+    return plan.with_order({**plan.order, **dict(sorted(found.items()))})
 
 
 def played_templates(plan: Plan, machine: Machine) -> np.ndarray:
-    """(acts) the actor templates of one simulated step, in the order in which acts begin; devices that do the same count once."""
-    folded = fold(plan, machine).plan
-    rows = simulate(folded, machine, steps=1, events=False).spans.in_time().actor
-    return np.searchsorted(folded.actor_bases, rows, "right") - 1
+    """(acts) the actor templates of one simulated step, in the order in which acts begin."""
+    rows = simulate(plan, machine, steps=1, events=False).spans.in_time().actor
+    return np.searchsorted(plan.actor_bases, rows, "right") - 1

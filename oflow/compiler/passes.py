@@ -6,8 +6,10 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from oflow.check import fold
 from oflow.check.references import check_references
 from oflow.compiler.options import Options
+from oflow.compiler.unfold import unfolded
 from oflow.graph import Graph, verify
 from oflow.plan import Plan
 
@@ -19,11 +21,12 @@ Made = dict[str, Graph | Plan]
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """Graph to graph, graph to plan, plan to plan."""
+    """Graph to graph, graph to plan, plan to plan. folded: passes that see one device a role."""
 
     graph: tuple[GraphPass, ...]
     expand: Callable[[Graph, Options], Plan]
     plan: tuple[PlanPass, ...]
+    folded: tuple[PlanPass, ...]
 
     def graphs(self, made: Mapping[str, Graph], given: Options) -> dict[str, Graph]:
         """What each graph pass makes. made: the captured graph, and what the first passes made of it already."""
@@ -42,10 +45,18 @@ class Passes:
         check_references(plan)
         made: Made = {**graphs, "expand": plan}
         for plan_pass in self.plan:
-            plan = plan_pass(plan, given)
-            check_references(plan)
-            made[plan_pass.__name__] = plan
+            plan = made[plan_pass.__name__] = _verified(plan, plan_pass(plan, given))
+        roles = fold(plan)
+        for plan_pass in self.folded:
+            roles = unfolded(roles, _verified(roles.plan, plan_pass(roles.plan, given)))
+            made[plan_pass.__name__] = roles.whole
         return made
+
+
+def _verified(before: Plan, made: Plan) -> Plan:
+    if made is not before:
+        check_references(made)
+    return made
 
 
 def before(graph_pass: GraphPass, made: Mapping[str, Graph | Plan]) -> dict[str, Graph]:

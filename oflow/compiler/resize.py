@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from oflow.check import check
+from oflow.check import check, fold
 from oflow.compiler.memory import CONTROL, memory
 from oflow.compiler.options import options
+from oflow.compiler.unfold import unfolded
 from oflow.errors import OutOfMemory, PlanError
 from oflow.plan import ActorTemplate, Plan
 from oflow.sizing import Sizing, size, trade_off
@@ -62,7 +63,8 @@ def laid_out(sizing: Sizing) -> Sizing:
     """A sizing whose plan has its memory laid out for the new slots, with the period that is proved of it."""
     if sizing.per != "step":
         return sizing
-    plan = memory(sizing.plan, options(sizing.plan.machine))
+    roles = fold(sizing.plan)
+    plan = unfolded(roles, memory(roles.plan, options(sizing.plan.machine))).whole
     return replace(sizing, plan=plan, period=check(plan).period)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import oflow as of
-from oflow.compiler import GRAPH_PASSES, PLAN_PASSES
+from oflow.compiler import FOLDED_PASSES, GRAPH_PASSES, PLAN_PASSES
 from oflow.compiler.copies import compute_again
 from oflow.compiler.drop import kept_nbytes, least_seconds
 from oflow.compiler.expand import expand
@@ -105,7 +105,7 @@ def plan_of(program: of.Program, dropped: frozenset[int]) -> of.Plan:
     for one in GRAPH_PASSES[[p.__name__ for p in GRAPH_PASSES].index("recompute") + 1 :]:
         found = one(found, program.given)
     plan = expand(found, program.given)
-    for plan_pass in PLAN_PASSES:
+    for plan_pass in (*PLAN_PASSES, *FOLDED_PASSES):
         plan = plan_pass(plan, program.given)
     return plan
 
