@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import dis
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import Any
+
+from _ext.markdown import first_sentence, table
 
 from oflow import ops
 from oflow.ops import REGISTRY, Op
@@ -51,11 +52,6 @@ def page() -> str:
         f"\n## The operators that gradients, the optimizer and the compiler make: {len(others)}\n\n",
         table(tuple(name for name in head if name != "called by"), [(row[0], *row[2:]) for row in others]),
     ))  # fmt: skip
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 # ------------------------------------------------------------ what users call
@@ -101,7 +97,7 @@ def what(function: Callable[..., Any]) -> str:
     if not doc:
         home = function.run if isinstance(function, Op) else function
         doc = inspect.getdoc(inspect.getmodule(home)) or ""
-    return re.split(r"(?<=\.)(?<!al\.)\s", " ".join(doc.split("\n\n")[0].split()))[0]
+    return first_sentence(doc)
 
 
 def reached(function: Any, seen: frozenset[str] = frozenset()) -> set[str]:

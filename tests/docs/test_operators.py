@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "docs" / "make_operators.py"
+SCRIPT = Path(__file__).parents[2] / "docs" / "make_operators.py"
 
 
 def test_the_list_of_operators_is_up_to_date(request: pytest.FixtureRequest) -> None:
