@@ -73,6 +73,9 @@ Schedule.to_csv = _to_csv  # type: ignore[attr-defined]
 Schedule.from_csv = staticmethod(_from_csv)  # type: ignore[attr-defined]
 for _drawn in (Plan, Graph, Trace, Schedule):
     setattr(_drawn, "_repr_svg_", view.repr_svg)  # noqa: B010 - mypy knows no such attribute
+Plan._repr_html_ = view.plan_html  # type: ignore[attr-defined]
+Program._repr_html_ = lambda program: view.plan_html(program.plan, program.graph)  # type: ignore[attr-defined]
+_check.Proof._repr_html_ = view.proof_html  # type: ignore[attr-defined]
 
 __version__ = "0.4.0"
 __all__ = [

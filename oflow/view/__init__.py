@@ -3,7 +3,7 @@
     text      the golden-file form                    dot, svg   devices as clusters, streams as lanes
     timeline  SVG of a trace, simulated or measured   perfetto   the same as Chrome trace JSON
     memory    SVG of the arenas                       html       all of it on one page
-    bubbles   idle share of each device               repr_svg   what a notebook shows
+    bubbles   idle share of each device               repr_svg, plan_html, proof_html   what a notebook shows
     replay_picture  SVG of a schedule with the durations of its actions
     boxings   every change of layout: bytes, seconds, route, cause
     recomputed  what the backward pass computes again: bytes, seconds, line
@@ -14,6 +14,7 @@ from __future__ import annotations
 from oflow.view.boxings import boxings
 from oflow.view.dot import dot
 from oflow.view.memory import memory
+from oflow.view.notebook import plan_html, proof_html
 from oflow.view.perfetto import perfetto
 from oflow.view.picture import repr_svg, svg
 from oflow.view.recomputed import recomputed
@@ -23,6 +24,6 @@ from oflow.view.text import schedule, text
 from oflow.view.timeline import bubbles, timeline
 
 __all__ = [
-    "boxings", "bubbles", "dot", "html", "memory", "perfetto", "recomputed", "replay_picture", "repr_svg", "schedule", "svg", "text",
-    "timeline",
+    "boxings", "bubbles", "dot", "html", "memory", "perfetto", "plan_html", "proof_html", "recomputed", "replay_picture", "repr_svg",
+    "schedule", "svg", "text", "timeline",
 ]  # fmt: skip

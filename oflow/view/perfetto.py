@@ -1,7 +1,8 @@
 """A trace as Chrome trace events (JSON), which ui.perfetto.dev and chrome://tracing open.
 
 A device is a process, a stream a thread, an act a slice; a message between streams is a flow arrow; the full slots of every
-register are a counter. Times are microseconds. Format: "Trace Event Format" (Google, 2016).
+register and the live bytes of every device are counters. Format: "Trace Event Format" (Google, 2016). Times are microseconds in
+whole nanoseconds, which is what viewers keep, so that acts that follow each other never overlap by a rounding.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from oflow.arrays import tables
 from oflow.plan import Plan, Port, Register
 from oflow.trace import Span, Trace
+from oflow.view.occupancy import horizon, levels, uses
 from oflow.view.style import KINDS, device_of, device_order, kind_of
 
 Event = dict[str, Any]
@@ -25,9 +28,18 @@ def perfetto(trace: Trace, plan: Plan) -> str:
     events = list(_names(plan, pids, tids))
     events += [_slice(plan, span, pids, tids) for span in trace.spans]
     events += _flows(trace, plan, pids, tids)
-    events += _counters(trace, plan, pids)
+    events += _slots(trace, plan, pids)
+    events += _bytes(trace, plan, pids)
     facts = {"source": trace.source, "steps": trace.steps, "machine": plan.machine.name}
     return json.dumps({"displayTimeUnit": "ms", "traceEvents": events, "otherData": facts})
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+def _microseconds(nanoseconds: int) -> float:
+    return nanoseconds / 1e3
 
 
 def _names(plan: Plan, pids: dict[str, int], tids: dict[str, int]) -> Iterator[Event]:
@@ -46,9 +58,10 @@ def _slice(plan: Plan, span: Span, pids: dict[str, int], tids: dict[str, int]) -
         "actor": actor.id, "step": step, "micro_batch": micro_batch, "stage": actor.stage, "phase": actor.phase,
         "line": plan.actor_templates[actor.template].line,
     }  # fmt: skip
+    start, stop = _nanoseconds(span.start), _nanoseconds(span.stop)
     return {
         "ph": "X", "name": actor.name, "cat": KINDS[kind_of(actor)][0], "pid": pids[actor.device], "tid": tids[actor.stream],
-        "ts": span.start * 1e6, "dur": (span.stop - span.start) * 1e6, "args": facts,
+        "ts": _microseconds(start), "dur": _microseconds(stop - start), "args": facts,
     }  # fmt: skip
 
 
@@ -84,12 +97,15 @@ def _flows(trace: Trace, plan: Plan, pids: dict[str, int], tids: dict[str, int])
         if source.stream == target.stream:
             continue
         facts = {"cat": "message", "name": register.name, "id": number, "args": {"register": register.label, "seq": seq}}
-        for ph, span, at in (("s", source, source.start + 0.999 * (source.stop - source.start)), ("f", target, target.start)):
-            where = {"pid": pids[device_of(span.stream)], "tid": tids[span.stream], "ts": at * 1e6}
+        # an arrow belongs to the slice that is open at its time: it leaves in the last nanosecond of one, and enters the other as it opens
+        leaves = max(_nanoseconds(source.start), _nanoseconds(source.stop) - 1)
+        for ph, span, at in (("s", source, leaves), ("f", target, _nanoseconds(target.start))):
+            where = {"pid": pids[device_of(span.stream)], "tid": tids[span.stream], "ts": _microseconds(at)}
             yield {"ph": ph, **facts, **where, **({"bp": "e"} if ph == "f" else {})}
 
 
-def _counters(trace: Trace, plan: Plan, pids: dict[str, int]) -> Iterator[Event]:
+def _slots(trace: Trace, plan: Plan, pids: dict[str, int]) -> Iterator[Event]:
+    """The full slots of each register, whenever they change."""
     full: dict[int, set[int]] = {}
     for event in sorted(trace.events, key=lambda e: e.time):
         if event.event not in ("full", "free"):
@@ -98,4 +114,16 @@ def _counters(trace: Trace, plan: Plan, pids: dict[str, int]) -> Iterator[Event]
         slots = full.setdefault(event.register, set())
         (slots.add if event.event == "full" else slots.discard)(event.slot)
         name = f"slots {register.name} #{register.id} (of {register.slots})"
-        yield {"ph": "C", "name": name, "pid": pids[register.device], "ts": event.time * 1e6, "args": {"full": len(slots)}}
+        yield _counter(name, pids[register.device], event.time, "full", len(slots))
+
+
+def _bytes(trace: Trace, plan: Plan, pids: dict[str, int]) -> Iterator[Event]:
+    """The bytes that each device holds, as the memory picture of the report shows them: slots in use, scratch and kept state."""
+    t, seconds = tables(plan), horizon(trace)
+    for device, level in zip(t.devices, levels(plan, t, uses(trace.events, seconds), seconds), strict=True):
+        for time, live in zip(level.time.tolist(), level.live.tolist(), strict=True):
+            yield _counter("bytes", pids[device], time, "live", live)
+
+
+def _counter(name: str, pid: int, seconds: float, series: str, value: int) -> Event:
+    return {"ph": "C", "name": name, "pid": pid, "ts": _microseconds(_nanoseconds(seconds)), "args": {series: value}}

@@ -1,25 +1,25 @@
-"""The Chrome trace: valid JSON whose slices, arrows and counters agree with the trace and the plan."""
+"""The Chrome trace: valid by the rules of its format, and its slices, arrows and counters agree with the trace and the plan."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from typing import Any
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+import oflow as of
 from oflow import view
 from oflow.actors import simulate
+from oflow.errors import DeadlockError
 from oflow.plan import Plan
-from tests.plans import gpipe, pipeline_1f1b
+from tests.plans import gpipe, pipeline_1f1b, random_plan
+from tests.view.chrome_trace import Events, validated
 from tests.view.things import rich_plan
-
-Events = list[dict[str, Any]]
 
 
 def events(plan: Plan, steps: int) -> Events:
-    found: Events = json.loads(view.perfetto(simulate(plan, steps=steps), plan))["traceEvents"]
-    return found
+    return validated(view.perfetto(simulate(plan, steps=steps), plan))
 
 
 @pytest.mark.parametrize("plan", [rich_plan(), pipeline_1f1b(3, 4), gpipe(2, 2)], ids=["rich", "1f1b", "gpipe"])
@@ -58,7 +58,7 @@ def test_every_message_of_a_pipeline_is_an_arrow() -> None:
 def test_counters_stay_within_the_slots() -> None:
     plan = pipeline_1f1b(3, 4)
     slots = {r.name: r.slots for r in plan.registers}
-    found = [e for e in events(plan, 2) if e["ph"] == "C"]
+    found = [e for e in events(plan, 2) if e["ph"] == "C" and e["name"].startswith("slots")]
     most: dict[str, int] = {}
     for e in found:
         register = next(name for name in slots if name in e["name"].split())
@@ -66,3 +66,45 @@ def test_counters_stay_within_the_slots() -> None:
         assert 0 <= count <= slots[register]
         most[register] = max(most.get(register, 0), count)
     assert most["stash0"] == 3 and most["stash2"] == 1
+
+
+def test_bytes_never_exceed_what_the_plan_lays_out() -> None:
+    plan = rich_plan()
+    found = events(plan, 2)
+    names = {e["pid"]: e["args"]["name"] for e in found if e["name"] == "process_name"}
+    counted = [e for e in found if e["ph"] == "C" and e["name"] == "bytes"]
+    assert {names[e["pid"]] for e in counted} == set(plan.devices)
+    for e in counted:
+        device = names[e["pid"]]
+        assert plan.states.get(device, 0) <= e["args"]["live"] <= plan.arenas.get(device, 0) + plan.states.get(device, 0)
+
+
+def test_random_plans_are_valid() -> None:
+    shown = 0
+    for seed in range(30):
+        print(f"seed {seed}")
+        plan = random_plan(seed)
+        try:
+            trace = simulate(plan, steps=3)
+        except DeadlockError:
+            continue
+        validated(view.perfetto(trace, plan))
+        shown += 1
+    assert shown > 15
+
+
+def test_a_measured_run_is_valid() -> None:
+    x = np.arange(24, dtype=np.float32).reshape(4, 6)
+    given = of.spec(x.shape, "float32", of.placement("cpu", [0, 1]), of.S(0))
+    with of.compile(lambda x: of.relu(x) @ of.relu(x).T, given, executor="threads", record=True) as run:
+        for _ in range(3):
+            run(x)
+        found = validated(view.perfetto(run.trace(), run.plan))
+    assert {e["ph"] for e in found} == {"M", "X", "s", "f", "C"}
+
+
+def test_acts_that_follow_each_other_do_not_overlap_by_a_rounding() -> None:
+    """Thirds of a nanosecond: start + duration in floating-point microseconds would end after the next act has begun."""
+    plan = pipeline_1f1b(2, 8)
+    third = tuple(replace(a, costs=(replace(a.costs[0], seconds=1e-9 / 3 + 1e-6 / 7),)) for a in plan.actor_templates)
+    events(replace(plan, actor_templates=third), 3)

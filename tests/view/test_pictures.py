@@ -13,6 +13,7 @@ import pytest
 
 from oflow import view
 from oflow.actors import simulate
+from oflow.check import check
 from oflow.graph import Graph
 from oflow.plan import Plan
 from oflow.trace import Spans, Trace
@@ -130,3 +131,30 @@ def test_notebooks_show_everything() -> None:
     plan = pipeline_1f1b(2, 2)
     for thing in (plan, simulate(plan, steps=1), small_graph(), schedule_1f1b(2, 3)):
         assert ElementTree.fromstring(view.repr_svg(thing)).tag == f"{SVG}svg"
+    shown = ElementTree.fromstring(view.plan_html(plan, small_graph()))
+    assert [e.text for e in shown.iter("summary")] == ["plan", "graph", "timeline", "memory"]
+    assert len(list(shown.iter(f"{SVG}svg"))) == 4
+    assert not list(shown.iter("script"))
+
+
+def test_a_proof_in_a_notebook_has_every_device_and_stream() -> None:
+    plan = rich_plan()
+    proof = check(plan)
+    cells = [[cell.text for cell in row] for row in ElementTree.fromstring(view.proof_html(proof)).iter("tr")]
+    assert [row[0] for row in cells] == ["device", *proof.arenas, "stream", *proof.busy]
+    assert [f"{proof.arenas[d]:,}" for d in proof.arenas] == [row[1] for row in cells[1 : 1 + len(proof.arenas)]]
+
+
+def test_a_plan_too_large_for_a_notebook_says_what_shows_it() -> None:
+    shown = view.plan_html(gpipe(200, 1))
+    assert "<svg" not in shown and "of.view.html" in shown
+
+
+def test_golden_pictures(golden: Callable[[str, str], None]) -> None:
+    """Exact, so that a change of a picture is seen by whoever makes it: --update-golden, then look at the file."""
+    plan = pipeline_1f1b(2, 2)
+    golden("plan.svg", view.svg(plan, "lanes"))
+    golden("graph.svg", view.svg(small_graph(), "lanes"))
+    golden("timeline.svg", view.timeline(simulate(plan, steps=1), plan))
+    golden("memory.svg", view.memory(rich_plan()))
+    golden("schedule.svg", view.svg(schedule_1f1b(3, 4)))

@@ -3,7 +3,7 @@
     data    everything as one JSON object (its contract)      page      template, style, scripts and data in one text
     rows    devices, actors, groups, registers                pictures  the two drawings, placed by layout
     roles   large plans by role                               proof    its cycle by rows
-    gaps    what idle streams wait for                        occupancy slots and bytes over time
+    gaps    what idle streams wait for
 """
 
 from __future__ import annotations

@@ -37,9 +37,9 @@ from oflow.errors import PlanError
 from oflow.graph import Graph
 from oflow.plan import Plan
 from oflow.trace import SlotEvents, Trace
+from oflow.view.occupancy import horizon, levels, thinned, uses
 from oflow.view.report import rows
 from oflow.view.report.gaps import REASONS, gaps
-from oflow.view.report.occupancy import levels, thinned, uses
 from oflow.view.report.pictures import graph_data, plan_data
 from oflow.view.report.proof import proof_data
 from oflow.view.report.roles import alone, shown
@@ -125,11 +125,6 @@ def _meta(plan: Plan, trace: Trace | None, title: str | None, file: str) -> dict
 
 
 # ---------------------------------------------------------------- traces
-
-
-def horizon(trace: Trace) -> float:
-    """Seconds until the last act ends and the last slot changes hands."""
-    return max(trace.seconds, float(trace.events.time.max(initial=0.0)))
 
 
 def _places(seconds: float) -> int:

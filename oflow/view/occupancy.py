@@ -8,7 +8,7 @@ import numpy as np
 
 from oflow.arrays import REGIONS, Tables
 from oflow.plan import Plan
-from oflow.trace import EVENTS, SlotEvents
+from oflow.trace import EVENTS, SlotEvents, Trace
 
 FREE = EVENTS.index("free")
 LARGEST = 8
@@ -32,6 +32,11 @@ class Level:
     time: np.ndarray
     live: np.ndarray
     peak: tuple[tuple[int, int], ...]
+
+
+def horizon(trace: Trace) -> float:
+    """Seconds until the last act ends and the last slot changes hands."""
+    return max(trace.seconds, float(trace.events.time.max(initial=0.0)))
 
 
 def uses(events: SlotEvents, seconds: float) -> Uses:

@@ -10,7 +10,7 @@ from oflow.arrays import tables
 from oflow.errors import DeadlockError
 from oflow.plan import Plan
 from oflow.trace import SlotEvent, SlotEvents, Trace
-from oflow.view.report.occupancy import Level, levels, thinned, uses
+from oflow.view.occupancy import Level, levels, thinned, uses
 from tests.plans import chain, diamond, gpipe, pipeline_1f1b, random_plan
 from tests.view.things import rich_plan
 
