@@ -48,6 +48,7 @@ COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
             "oflow view examples/digits.py -o report.html", "oflow view examples/digits.py --measured run -o report.html",
             "oflow view examples/digits.py timeline --measured run -o steps.trace", "oflow view plan.json memory -o memory.svg",
             "oflow view examples/gpt.py slots per=micro-batch -o curve.svg",
+            "oflow view examples/gpt.py tensorboard -o runs/gpt",
             "oflow view schedule.csv -o schedule.svg F=1 I=1 W=1 comm=0.1", "oflow view schedule.csv -o with_messages.csv messages=true",
         ),
     ),

@@ -36,7 +36,7 @@ STEPS = 3
 """Steps that are simulated or recorded, if nobody says how many."""
 DRAWN = 64
 """Devices up to which `simulate` plays each; of more, one a role."""
-SHOWN = ("plan", "graph", "timeline", "memory", "schedule", "slots")
+SHOWN = ("plan", "graph", "timeline", "memory", "schedule", "slots", "tensorboard")
 QUESTIONS = {"slots": explain_slots, "period": explain_period}
 """Words that `explain` answers instead of showing the plan."""
 
@@ -197,6 +197,9 @@ def view_file(args: Namespace, words: list[str], options: Options) -> None:
     steps, options = _steps(args, options)
     asked, options = split_options(options) if what == "slots" else ({}, options)
     with opened(args.file, options) as given:
+        if what == "tensorboard":
+            _event_file(given, args.output, args.json)
+            return
         suffix = Path(args.output).suffix if args.output else ".json" if args.json else ".txt"
         measured = measured_trace(given, args.measured, steps) if args.measured else None
         if suffix == ".html":
@@ -211,6 +214,16 @@ def view_file(args: Namespace, words: list[str], options: Options) -> None:
             print(json.dumps({"file": args.output, "nbytes": len(made.encode())}) if args.json else f"wrote {args.output}")
         else:
             print(made, end="" if made.endswith("\n") else "\n")
+
+
+def _event_file(given: Given, folder: str | None, as_json: bool) -> None:
+    """The logical graph for TensorBoard, in an event file in `folder`."""
+    if given.graph is None:
+        raise UsageError(f"{given.path} has no logical graph for TensorBoard; give the .py file")
+    if folder is None:
+        raise UsageError("TensorBoard reads folders; say which with -o FOLDER")
+    view.graph_events(given.graph, folder)
+    print(json.dumps({"folder": folder}) if as_json else f"wrote the graph; see it with: tensorboard --logdir {folder}")
 
 
 def picture(given: Given, what: str, suffix: str, trace: Trace | None) -> str:

@@ -6,6 +6,7 @@
     bubbles   idle share of each device               repr_svg, plan_html, proof_html   what a notebook shows
     replay_picture  SVG of a schedule with the durations of its actions
     boxings   every change of layout: bytes, seconds, route, cause
+    graph_events, scalar_events   event files of TensorBoard, where its package is installed
     recomputed  what the backward pass computes again: bytes, seconds, line
 """
 
@@ -20,10 +21,11 @@ from oflow.view.picture import repr_svg, svg
 from oflow.view.recomputed import recomputed
 from oflow.view.replay import replay_picture
 from oflow.view.report import html
+from oflow.view.tensorboard import graph_events, scalar_events
 from oflow.view.text import schedule, text
 from oflow.view.timeline import bubbles, timeline
 
 __all__ = [
-    "boxings", "bubbles", "dot", "html", "memory", "perfetto", "plan_html", "proof_html", "recomputed", "replay_picture", "repr_svg",
-    "schedule", "svg", "text", "timeline",
+    "boxings", "bubbles", "dot", "graph_events", "html", "memory", "perfetto", "plan_html", "proof_html", "recomputed", "replay_picture",
+    "repr_svg", "scalar_events", "schedule", "svg", "text", "timeline",
 ]  # fmt: skip
