@@ -55,7 +55,8 @@ class Boxing:
 
     type: of one act, of which there are `times` a step. why: TO_GLOBAL, GRADIENT, ...; reader: the operator that reads it; line: the
     user's line that caused it; made_at: that which made the value; stage: the reader's. count: how many there are like it (`folded`).
-    bucket: the number of the bucket it travels in; its seconds are a share of the bucket's, by bytes.
+    bucket: the number of the bucket it travels in; its seconds are a share of the bucket's, by bytes. nodes: those of the graph that
+    move it (of a move in place, its reader).
     """
 
     value: int
@@ -72,6 +73,7 @@ class Boxing:
     stage: int | None = None
     count: int = 1
     bucket: int | None = None
+    nodes: tuple[int, ...] = ()
 
     @property
     def target(self) -> Layout:
@@ -129,8 +131,10 @@ def folded(found: Iterable[Boxing]) -> tuple[Boxing, ...]:
     known: dict[Boxing, Boxing] = {}
     for one in found:
         reader = "" if one.why == TO_GLOBAL else one.reader
-        key = replace(one, value=0, count=1, name=re.sub(r"\d+", "#", one.name), reader=reader)
-        known[key] = replace(known[key], count=known[key].count + one.count) if key in known else one
+        key = replace(one, value=0, count=1, name=re.sub(r"\d+", "#", one.name), reader=reader, nodes=())
+        first = known.setdefault(key, one)
+        if first is not one:
+            known[key] = replace(first, count=first.count + one.count, nodes=first.nodes + one.nodes)
     return tuple(known.values())
 
 
@@ -166,7 +170,8 @@ class _Found:
                 place = len(found)
                 found.append(self._boxing(node))
             else:
-                found[place] = replace(found[place], moves=(*found[place].moves, self._move(node)))
+                before = found[place]
+                found[place] = replace(before, moves=(*before.moves, self._move(node)), nodes=(*before.nodes, node.id))
             ends[target] = place
         return found
 
@@ -182,7 +187,7 @@ class _Found:
         kind = time_type(self.graph, value)
         return Boxing(
             value, what, kind, self._layout(value), moves, node.phase, node.rate, why, reader, node.line, made_at, node.stage,
-            bucket=node.attributes.get("bucket"),
+            bucket=node.attributes.get("bucket"), nodes=(node.id,),
         )  # fmt: skip
 
     def _maker(self, value: int) -> Node | None:

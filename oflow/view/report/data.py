@@ -14,7 +14,7 @@
                     slots: {register, slot, time, event}, left_out}       event: 0 write, 1 full, 2 free
     memory     [{device, time, live, arena, state, budget, peak, top: [{register, nbytes}]}]
     boxings    [{value, type, from, to, route, nbytes, seconds, times, count, why, asked, reader, line, made_at, stage, phase, bucket,
-               moves: [{to, nbytes, seconds, in_place}]}]
+               moves: [{to, nbytes, seconds, in_place}], actors: [template]}]
     proof      null or {deadlock_free, period, bound, acts, busy, cycle: [{kind, text, actors: [row, act, row, act], register, stream,
                wraps}], what_if: [{change, period_seconds, gain, slot_nbytes, bound}]}
 """
@@ -82,7 +82,7 @@ def report_data(
         "registers": rows.registers(plan, t), "graph": graph_data(graph, plan) if graph is not None else None,
         "plan": plan_data(plan, t, groups), "reasons": list(REASONS),
         "traces": {"simulated": _trace(plan, t, act, simulated), "measured": _trace(plan, t, act, recorded)},
-        "memory": _memory(plan, t, seen), "boxings": [_boxing(one) for one in boxings or ()],
+        "memory": _memory(plan, t, seen), "boxings": _boxings(plan, boxings or ()),
         "proof": proof_data(whole, drawn.proof) if drawn.proof is not None else None,
     }  # fmt: skip
 
@@ -208,6 +208,10 @@ def _memory(plan: Plan, t: Tables, trace: Trace | None) -> list[dict[str, Any]]:
     return made
 
 
-def _boxing(one: Boxing) -> dict[str, Any]:
-    facts = one.facts()
-    return facts | {"route": one.route, "moves": facts["route"]}
+def _boxings(plan: Plan, boxings: Iterable[Boxing]) -> list[dict[str, Any]]:
+    by_node, made = rows.templates_by_node(plan), []
+    for one in boxings:
+        facts = one.facts()
+        movers = sorted({template for node in one.nodes for template in by_node.get(node, ())})
+        made.append(facts | {"route": one.route, "moves": facts["route"], "actors": movers})
+    return made

@@ -14,7 +14,7 @@ from oflow.plan import Plan
 from oflow.view import style
 from oflow.view.lanes import HEIGHT, WIDTH, Box, Edge, Places, curve
 from oflow.view.report.layout import corners, drawn
-from oflow.view.report.rows import Group
+from oflow.view.report.rows import Group, templates_by_node
 
 MOST_NODES = 300
 """Of a graph with more nodes, those of one operator, line, stage and phase (repeated layers) are one box."""
@@ -47,10 +47,7 @@ def graph_data(graph: Graph, plan: Plan, engine: str | None = None) -> dict[str,
     sbps = [", ".join(map(str, value.layout.sbp)) if value.layout else "" for value in values]
     lines = [Edge(source, target, sbp) for (source, target, _), sbp in zip(links, sbps, strict=True)]
     drawing = drawn(boxes, lines, engine)
-    templates: dict[int, list[int]] = {}
-    for number, template in enumerate(plan.actor_templates):
-        for node in template.nodes:
-            templates.setdefault(node, []).append(number)
+    templates = templates_by_node(plan)
     places = corners(drawing, range(len(parts)))
     nodes = [
         {

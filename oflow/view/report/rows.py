@@ -68,6 +68,15 @@ def actors(plan: Plan, t: Tables, groups: Sequence[Group]) -> dict[str, list[Any
     }  # fmt: skip
 
 
+def templates_by_node(plan: Plan) -> dict[int, list[int]]:
+    """The actor templates that run each node of the logical graph."""
+    found: dict[int, list[int]] = {}
+    for number, template in enumerate(plan.actor_templates):
+        for node in template.nodes:
+            found.setdefault(node, []).append(number)
+    return found
+
+
 def actor_kinds(plan: Plan, t: Tables) -> list[str]:
     """The key in `style.KINDS` of each actor row."""
     names = [t.devices[i] for i in t.stream_device[t.stream]]

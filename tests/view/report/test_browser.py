@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import pytest
 from oflow import view
 from oflow.actors import simulate
 from oflow.check import check
+from oflow.view.report.data import report_data
 from oflow.view.style import KINDS
 from tests.test_graphtext import small_graph
+from tests.view.report.test_data import perceptron
 from tests.view.things import rich_plan
 
 CHROMIUM = shutil.which("chromium")
@@ -43,10 +46,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=["light", "dark"])
-def page(request: pytest.FixtureRequest, browser: Any, report: Path) -> Iterator[Any]:
+@contextmanager
+def opened_in(browser: Any, report: Path, scheme: str) -> Iterator[Any]:
     """The open page; fails a test in which it asked for anything or said anything."""
-    opened = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=request.param)
+    opened = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
     asked: list[str] = []
     said: list[str] = []
     opened.on("request", lambda one: asked.append(one.url))
@@ -57,6 +60,12 @@ def page(request: pytest.FixtureRequest, browser: Any, report: Path) -> Iterator
     yield opened
     opened.close()
     assert (asked, said) == ([report.as_uri()], [])
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(request: pytest.FixtureRequest, browser: Any, report: Path) -> Iterator[Any]:
+    with opened_in(browser, report, request.param) as opened:
+        yield opened
 
 
 def lit(page: Any, section: str) -> list[str]:
@@ -133,6 +142,24 @@ def test_filters_take_out_what_does_not_pass(page: Any) -> None:
     names = page.locator("#tables tbody tr td:first-child").all_inner_texts()
     assert 0 < len(names) < before and all(name.endswith(f"@{device.inner_text()}") for name in names)
     assert page.locator("#plan .box.out").count() > 0
+
+
+def test_a_boxing_lights_up_its_own_actors_and_the_graph_follows_the_filter(browser: Any, tmp_path: Path) -> None:
+    with perceptron() as program:
+        made = view.html(program.plan, None, program.graph, check(program.plan), boxings=program.boxings())
+    (tmp_path / "report.html").write_text(made)
+    with opened_in(browser, tmp_path / "report.html", "light") as page:
+        number = int(row_of(page, "boxings").get_attribute("data-what").partition(":")[2])
+        movers = report_data(program.plan, boxings=program.boxings())["boxings"][number]["actors"]
+        page.locator("#tables tbody tr").first.click()
+        page.locator("#title").hover()
+        listed = page.locator("#details ul button").all_inner_texts()
+        assert {name.partition("@")[0] for name in listed} == {program.plan.actor_templates[i].name for i in movers}
+        assert len(lit(page, "plan")) > 0
+        page.keyboard.press("Escape")
+        before = page.locator("#graph .drawing > g").get_attribute("transform")
+        page.select_option("#filter-phase", value="update")
+        page.wait_for_function("before => document.querySelector('#graph .drawing > g').getAttribute('transform') !== before", arg=before)
 
 
 def test_zoom_is_shared_and_goes_back(page: Any) -> None:

@@ -210,6 +210,9 @@ def test_contract_of_a_program_that_ran() -> None:
     keeps_the_contract(data)
     assert len(data["boxings"]) == len(boxings) > 0
     assert all({"value", "from", "to", "route", "nbytes", "seconds", "why", "line"} <= one.keys() for one in data["boxings"])
+    moved = {template for one in data["boxings"] for template in one["actors"]}
+    movers = {i for i, a in enumerate(program.plan.actor_templates) if any(cost.received for cost in a.costs)}
+    assert all(one["actors"] for one in data["boxings"]) and movers <= moved
     assert data["traces"]["measured"]["spans"]["start"][0] == 0.0
     sbps = {edge["sbp"] for edge in data["graph"]["edges"]}
     assert {"S(0)", "B"} <= sbps and "" not in sbps

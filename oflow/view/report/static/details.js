@@ -59,7 +59,7 @@ const TEXTS = {
     const one = data.boxings[number];
     return [h("h2", {}, `Boxing of ${one.value}`), h("p", {}, `From ${one.from} to ${one.to}: ${bytesText(one.nbytes)} and ${secondsText(one.seconds)} a step.`),
       facts(["route", one.route], ["type", one.type], ["why", one.why], ["reader", one.reader], ["times", one.times], ["line", one.line], ["stage", `${one.stage}, phase ${one.phase}`]),
-      list("Actors that move data for this line", rows, toActor)];
+      list("Moved by", rows, toActor)];
   },
   wait: ({ number, actors: rows, registers: carried }) => {
     const entry = data.proof.cycle[number], [, sourceAct, , targetAct] = entry.actors;

@@ -29,18 +29,16 @@ const MEANINGS = {
     const found = edge.registers.flatMap((row) => [registers.producer[row], ...registers.consumers[row]]);
     return { actors: found.filter((actor) => ends.includes(actors.group[actor])), registers: edge.registers, carried: number };
   },
-  boxing: (number) => ({ actors: boxingRows(data.boxings[number]), registers: [] }),
+  boxing: (number) => {
+    const rows = data.boxings[number].actors.flatMap((template) => rowsOfTemplate[template]);
+    return { actors: rows, registers: rows.flatMap((row) => written[row]) };
+  },
   wait: (number) => {
     const entry = data.proof.cycle[number];
     const [source, , target] = entry.actors;
     return { actors: [source, target], registers: entry.register >= 0 ? [entry.register] : [], wait: number };
   },
 };
-
-// A boxing has no number of its own in the plan: its actors are those that move data for its line, stage and phase.
-function boxingRows(one) {
-  return where((row) => actors.kind[row] === "comm" && actors.line[row] === one.line && actors.stage[row] === one.stage && actors.phase[row] === one.phase);
-}
 
 const known = new Map();
 

@@ -27,6 +27,10 @@ export function graph(section) {
     const at = now.node >= 0 ? now.node : now.value >= 0 ? drawn.edges[now.value].target : drawn.nodes.findIndex((node) => node.actors.some((template) => now.templates.has(template)));
     if (at >= 0 && now.kind !== "node") center(drawn.nodes[at]);
   });
+  on("filter", () => {
+    const first = drawn.nodes.findIndex((_, i) => !nodeOut(i));
+    if (first > 0 && filtering()) center(drawn.nodes[first]);
+  });
   start();
 }
 

@@ -1,6 +1,6 @@
 // Boxings, registers, actors and devices as tables: sorted by any column, searched and filtered with everything else.
 
-import { actorName, actors, data, devices, registerName, registers, streamName } from "./data.js";
+import { actorName, actors, data, devices, registerName, registers, rowsOfTemplate, streamName } from "./data.js";
 import { choice, h } from "./dom.js";
 import { deviceShown, focus, named, on, passing, state } from "./state.js";
 import { bytesText, countText, secondsText } from "./words.js";
@@ -43,7 +43,7 @@ const TABLES = {
 
 function boxingPasses(one) {
   const { stage, phase, text: words, device } = state.filter;
-  const onDevice = device < 0 || actors.id.some((row) => passing.actors[row] && actors.kind[row] === "comm" && actors.line[row] === one.line && actors.stage[row] === one.stage);
+  const onDevice = device < 0 || one.actors.some((template) => rowsOfTemplate[template].some((row) => actors.device[row] === device));
   return onDevice && (stage === "" || one.stage === Number(stage)) && (phase === "" || one.phase === phase) && named(`${one.value} ${one.reader} ${one.route}`, words);
 }
 

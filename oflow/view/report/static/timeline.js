@@ -136,9 +136,10 @@ function drawCycle(ctx, x, topOf, colours) {
   timelineChart.canvas.dataset.lit = lit;
   lit = 0;
   const trace = shownTraces[0];
-  if (!state.cycle || !cycle.length || !trace || (mode !== trace.name && mode !== "overlaid")) return;
+  const layer = layers().find((one) => one.trace === trace);
+  if (!state.cycle || !cycle.length || !layer) return;
   const middle = new Map();
-  timelineChart.rows.forEach((row, i) => row.lanes.forEach((lane) => middle.set(lane.stream, [topOf(i) + lane.y, lane.h])));
+  timelineChart.rows.forEach((row, i) => row.lanes.forEach((lane) => middle.set(lane.stream, [topOf(i) + lane.y + layer.top * lane.h, layer.part * lane.h])));
   const { start, stop } = trace.spans, chosen = focus()?.wait ?? -1;
   ctx.strokeStyle = colours.accent;
   for (let step = 0; step < trace.steps; step++) {
