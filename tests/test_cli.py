@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,14 +16,18 @@ from oflow import machine as machines
 from oflow.actors import simulate
 from oflow.check import check
 from oflow.cli import COMMANDS, main
-from oflow.cli.files import parse_words
+from oflow.cli.files import opened, parse_words
+from oflow.cli.passes import explain_pass
+from oflow.compiler import PASSES
 from oflow.compiler.schedules import named_schedule
 from oflow.compiler.schedules.plan import schedule_plan
 from oflow.errors import DeadlockError, PlanError
 from oflow.plan import Plan
 from oflow.presets import preset
+from oflow.program import Program
 from oflow.schedule import Schedule
 from oflow.trace import Trace
+from oflow.view.changes import pass_changes
 from tests import test_machine as machine_tests
 from tests.plans import pipeline_1f1b
 
@@ -134,6 +139,8 @@ def test_help_shows_examples(command: str, capsys: pytest.CaptureFixture[str]) -
         (["check", "{plan}", "--nothing"], "no flag"),
         (["check", "{plan}", "=3"], "key=value"),
         (["explain", "{plan}", "--after", "chain"], "finished plan"),
+        (["explain", "{plan}", "--after", "chain", "--diff"], "finished plan"),
+        (["explain", "{plan}", "--diff"], "--after PASS --diff"),
         (["explain", "{plan}", "boxings"], "no logical graph"),
         (["explain", "{plan}", "cake"], "'cake'"),
         (["explain", "{plan}", "boxings", "cake"], "'cake'"),
@@ -244,10 +251,13 @@ def test_diff_says_what_changed(plan_file: Path, tmp_path: Path, capsys: pytest.
     assert main(["diff", str(plan_file), str(plan_file)]) == 0
     assert capsys.readouterr().out == "the plans are equal\n"
     assert main(["diff", str(plan_file), str(other)]) == 0
-    assert "arena bytes: 2 changed\n  cpu:0: 320 -> 384  (+20.0%)" in capsys.readouterr().out
-    assert main(["diff", str(plan_file), str(other), "--json"]) == 0
+    assert re.search(r"^  cpu:0 arena +320 +384 +\+20\.0%$", capsys.readouterr().out, re.MULTILINE)
+    assert main(["diff", str(plan_file), str(other), "--json", "--exit-code"]) == 1
     found = json.loads(capsys.readouterr().out)
-    assert found["arena bytes"]["cpu:0"] == [320, 384] and "stash0@cpu:0" in found["registers"]
+    assert {"name": "cpu:0", "now": "cpu:0", "change": "changed", "fields": {"arena": [320, 384]}} in found["bytes"] and not found["equal"]
+    assert [one["name"] for one in found["registers"]] == ["stash0 (stage 0 F)", "stash1 (stage 1 F)"]
+    assert main(["diff", str(plan_file), str(plan_file), "--json", "--exit-code"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"equal": True}
 
 
 # ---------------------------------------------------------------- schedules
@@ -343,6 +353,24 @@ def test_explain_after_a_pass(program_file: Path, capsys: pytest.CaptureFixture[
     assert "infer_sbp" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", PASSES)
+def test_explain_what_a_pass_changed(name: str, passes_of_split: Program, capsys: pytest.CaptureFixture[str]) -> None:
+    explain_pass(passes_of_split.passes, name, False)
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.startswith(name) and (lines or head.endswith(("nothing changed", "nothing that is shown here changed")))
+    explain_pass(passes_of_split.passes, name, True)
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["lines"] == lines and facts["added"] == sum(line[0] == "+" for line in lines)
+    assert not any("\x1b" in line for line in lines), "colours are for terminals"
+
+
+def test_what_passes_change_adds_up_to_what_they_made(passes_of_split: Program) -> None:
+    """The counts after each pass are those before the next."""
+    found = [pass_changes(passes_of_split.passes, name) for name in passes_of_split.passes]
+    assert all(one.after == following.before and following.previous == one.name for one, following in pairwise(found))
+    assert found[-1].after["bytes of arenas"] == sum(passes_of_split.plan.arenas.values())
+
+
 SPLIT = '''
 import oflow as of
 
@@ -366,6 +394,15 @@ def split_file(tmp_path: Path) -> Path:
     path = tmp_path / "split.py"
     path.write_text(SPLIT)
     return path
+
+
+@pytest.fixture(scope="module")
+def passes_of_split(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    path = tmp_path_factory.mktemp("split") / "split.py"
+    path.write_text(SPLIT)
+    with opened(str(path), {}) as given:
+        found: Program = given.program
+        return found
 
 
 def test_explain_lists_every_boxing(split_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -417,7 +454,7 @@ def test_view_and_diff_of_a_program(program_file: Path, tmp_path: Path, capsys: 
     assert main(["view", str(program_file), "graph", "width=3"]) == 0
     assert "f32[6, 3]" in capsys.readouterr().out
     assert main(["diff", str(program_file), str(program_file), "a.width=4", "b.width=400"]) == 0
-    assert "state bytes" in capsys.readouterr().out
+    assert re.search(r"^  cpu:0 state +\S+ +\S+ +\+\S+%$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_a_report_with_a_measured_run(program_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,8 @@ from oflow.cli.look import check, explain, simulate, view_file
 from oflow.cli.train import bench, train
 from oflow.errors import OflowError
 
-Command = Callable[[Namespace, list[str], Options], None]
+Command = Callable[[Namespace, list[str], Options], int | None]
+"""Returns the exit code, where it is not 0."""
 
 COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
     "explain": (
@@ -26,7 +27,8 @@ COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
         "print the plan, every change of layout (or only these: boxings) and the proof, or the graph or plan after a pass; slots: the "
         "fewest bytes for a period or a memory limit; period: what would shorten it",
         ("oflow explain examples/digits.py layout=tensor", "oflow explain examples/digits.py boxings layout=tensor",
-         "oflow explain examples/digits.py --after infer_sbp", "oflow explain examples/gpt.py slots",
+         "oflow explain examples/digits.py --after infer_sbp", "oflow explain examples/digits.py --after fuse --diff",
+         "oflow explain examples/gpt.py slots",
          "oflow explain examples/gpt.py slots memory=16e6", "oflow explain examples/gpt.py period"),
     ),
     "check": (
@@ -54,7 +56,9 @@ COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
     ),
     "diff": (
         diff, "what changed between two plans, in seconds, bytes and structure",
-        ("oflow diff before.json after.json", "oflow diff examples/digits.py examples/digits.py a.layout=data b.layout=tensor"),
+        ("oflow diff before.json after.json", "oflow diff before.json after.json --exit-code",
+         "oflow diff examples/digits.py examples/digits.py a.layout=data b.layout=tensor",
+         "oflow diff examples/gpt.py examples/gpt.py a.schedule=gpipe b.schedule=1f1b --all"),
     ),
     "train": (
         train, "run a program over the batches of its file, then its evaluate",
@@ -91,6 +95,10 @@ def parser() -> ArgumentParser:
 def _add_flags(name: str, made: ArgumentParser) -> None:
     if name == "explain":
         made.add_argument("--after", metavar="PASS", help="show what this pass made; an unknown name lists the passes")
+        made.add_argument("--diff", action="store_true", help="with --after: what the pass changed, line by line, with counts")
+    if name == "diff":
+        made.add_argument("--all", action="store_true", help="show every change, not the largest of each section")
+        made.add_argument("--exit-code", action="store_true", help="end with 1 where the plans differ (else with 0), as git diff does")
     if name in ("simulate", "view"):
         made.add_argument("-o", "--output", metavar="OUT", help="write to this file; its suffix chooses the form")
         made.add_argument("--steps", type=int, help="steps to simulate (default 3, for a report 2)")
@@ -129,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if flags:
             raise UsageError(f"there is no flag {flags[0]}; oflow {args.command} --help lists them")
         words, options = parse_words([*args.words, *more])
-        COMMANDS[args.command][0](args, words, options)
+        return COMMANDS[args.command][0](args, words, options) or 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -138,7 +146,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except Exception as e:
         return _failed(args, e)
-    return 0
 
 
 def _failed(args: Namespace, error: Exception) -> int:

@@ -21,6 +21,7 @@ from oflow.check.report import report as report_of
 from oflow.cli.files import Given, Options, UsageError, opened
 from oflow.cli.layouts import layout_facts, layouts_text
 from oflow.cli.machine import machine_of
+from oflow.cli.passes import explain_pass
 from oflow.cli.report import measured_trace, report
 from oflow.cli.schedules import check_schedule, view_schedule
 from oflow.cli.slots import curve, explain_period, explain_slots, split_options
@@ -53,6 +54,8 @@ def proof_facts(proof: Proof) -> dict[str, Any]:
 def explain(args: Namespace, words: list[str], options: Options) -> None:
     """Print the graph or plan after a pass, or the plan, its boxings and its proof; ``boxings`` leaves out the plan, ``slots`` and
     ``period`` say what slots could be and what would make it faster."""
+    if args.diff and args.after is None:
+        raise UsageError("--diff shows what a pass changed; name it: --after PASS --diff")
     if len(words) == 1 and words[0] in QUESTIONS:
         QUESTIONS[words[0]](args.file, options, args.json)
         return
@@ -66,6 +69,9 @@ def explain(args: Namespace, words: list[str], options: Options) -> None:
             _explain_all(given, args.json)
             return
         thing = _after(given, args.after)
+        if args.diff:
+            explain_pass(given.program.passes, args.after, args.json)
+            return
         kind = "graph" if isinstance(thing, Graph) else "plan"
         content = json.loads(to_json(thing)) if isinstance(thing, Plan) else view.text(thing)
         print(json.dumps({"after": args.after, kind: content}) if args.json else view.text(thing), end="\n" if args.json else "")

@@ -8,11 +8,14 @@
     boxings   every change of layout: bytes, seconds, route, cause
     graph_events, scalar_events   event files of TensorBoard, where its package is installed
     recomputed  what the backward pass computes again: bytes, seconds, line
+    differences  what changed between two plans, and changes_text, the same as a screen of text
+    pass_changes  what one pass changed, as counts and a unified diff
 """
 
 from __future__ import annotations
 
 from oflow.view.boxings import boxings
+from oflow.view.changes import changes_text, differences, pass_changes
 from oflow.view.dot import dot
 from oflow.view.memory import memory
 from oflow.view.notebook import plan_html, proof_html
@@ -26,6 +29,6 @@ from oflow.view.text import schedule, text
 from oflow.view.timeline import bubbles, timeline
 
 __all__ = [
-    "boxings", "bubbles", "dot", "graph_events", "html", "memory", "perfetto", "plan_html", "proof_html", "recomputed", "replay_picture",
-    "repr_svg", "scalar_events", "schedule", "svg", "text", "timeline",
+    "boxings", "bubbles", "changes_text", "differences", "dot", "graph_events", "html", "memory", "pass_changes", "perfetto", "plan_html",
+    "proof_html", "recomputed", "replay_picture", "repr_svg", "scalar_events", "schedule", "svg", "text", "timeline",
 ]  # fmt: skip

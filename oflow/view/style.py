@@ -53,6 +53,22 @@ def device_order(device: str) -> tuple[bool, str, int, str]:
     return kind == "host", kind, int(number) if number.isdigit() else 0, device
 
 
+def device_range(names: Sequence[str]) -> str:
+    """``cpu:0-3,6``: the devices of one kind, in order."""
+    unique = sorted(set(names), key=device_order)
+    kind = unique[0].partition(":")[0]
+    numbers = [name.partition(":")[2] for name in unique]
+    if len(unique) == 1 or not all(n.isdigit() for n in numbers) or any(name.partition(":")[0] != kind for name in unique):
+        return ",".join(unique)
+    runs: list[list[int]] = []
+    for n in map(int, numbers):
+        if runs and n == runs[-1][1] + 1:
+            runs[-1][1] = n
+        else:
+            runs.append([n, n])
+    return f"{kind}:" + ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
 def seconds_text(seconds: float) -> str:
     """Four digits and a unit: ``12.5 us``."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)):

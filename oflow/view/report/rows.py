@@ -34,7 +34,7 @@ def devices(plan: Plan, t: Tables, alike: Mapping[str, Sequence[str]]) -> list[d
     """alike: the devices that each stands for, itself among them."""
     return [
         {"name": name, "kind": name.partition(":")[0], "arena": plan.arenas.get(name, 0), "state": plan.states.get(name, 0),
-         "budget": plan.machine.device(name).memory_nbytes, "alike": device_range(alike[name])}
+         "budget": plan.machine.device(name).memory_nbytes, "alike": style.device_range(alike[name])}
         for name in t.devices
     ]  # fmt: skip
 
@@ -157,26 +157,10 @@ def _group(plan: Plan, t: Tables, members: tuple[int, ...], kind: str) -> Group:
     names = {a.name for a in found}
     folded = {_folded_name(name) for name in names}
     name = found[0].name if len(names) == 1 else next(iter(folded)) if len(folded) == 1 else style.KINDS[kind][0]
-    where = device_range([t.devices[i] for i in t.stream_device[t.stream[list(members)]]])
+    where = style.device_range([t.devices[i] for i in t.stream_device[t.stream[list(members)]]])
     return Group(name, found[0].stage, found[0].phase, kind, where, found[0].stream, members)
 
 
 def _folded_name(name: str) -> str:
     """A name without its numbers, alike in repeated layers."""
     return re.sub(r"\d+", "#", name)
-
-
-def device_range(names: Sequence[str]) -> str:
-    """``cpu:0-3,6``: the devices of one kind, in order."""
-    unique = sorted(set(names), key=style.device_order)
-    kind = unique[0].partition(":")[0]
-    numbers = [name.partition(":")[2] for name in unique]
-    if len(unique) == 1 or not all(n.isdigit() for n in numbers) or any(name.partition(":")[0] != kind for name in unique):
-        return ",".join(unique)
-    runs: list[list[int]] = []
-    for n in map(int, numbers):
-        if runs and n == runs[-1][1] + 1:
-            runs[-1][1] = n
-        else:
-            runs.append([n, n])
-    return f"{kind}:" + ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
