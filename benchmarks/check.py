@@ -1,10 +1,12 @@
 """The proof against the number of actors: seconds of processor time of its parts, with and without machine code.
 
-    python benchmarks/check.py [--largest 1000000] [--plain 10000] [--limit 600] [--json FILE]
+    python benchmarks/check.py [--largest 1000000] [--plain 10000] [--across 100000] [--limit 600] [--json FILE]
 
 The plan: 16 to 1000 ranks, each with a stream that runs a chain of layers in order. A layer reads what its own rank and the next one
 made before it, times differ by layer and by rank, and a second result of each layer lies where that of the layer before the last lay, so
-that turns must be proved. "plain": the same loops without machine code, up to `plain` actors. "verified": the certificate read back.
+that turns must be proved. "plain": the same loops without machine code, up to `plain` actors. "across": the second result is read by the
+next rank, and lies where that of three layers before lay, so that every turn is an order across devices. "verified": the certificate
+read back.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PARTS = ("references", "arrays", "rates", "play", "act graph", "memory", "period", "words")
 
 
-def plan_of(actors: int):  # type: ignore[no-untyped-def]
-    """Rows of ranks with times, and scratch registers that share bytes in turn."""
+def plan_of(actors: int, *, across: bool = False):  # type: ignore[no-untyped-def]
+    """Rows of ranks with times, and second results that share bytes in turn; across: each is read by the next rank."""
     from plans import rows_of_ranks
 
     from oflow.machine import Cost
@@ -36,21 +38,23 @@ def plan_of(actors: int):  # type: ignore[no-untyped-def]
     data = TensorType((16,))
     size, base = aligned(data.nbytes), max(plan.arenas.values())
     registers, made = list(plan.register_templates), list[ActorTemplate]()
+    before, turns = (tuple((r - 1) % ranks for r in range(ranks)), 3) if across else ((), 2)
+    last = len(plan.actor_templates) - 1 - turns * across  # what lies there first in a step waits for what does so last in the step before
     for number, actor in enumerate(plan.actor_templates):
         ports = list(actor.ports)
-        if number:
-            ports.append(PortTemplate(len(registers) - 1, "in"))
-        if number < len(plan.actor_templates) - 1:
+        if 0 < number <= last:
+            ports.append(PortTemplate(len(registers) - 1, "in", peers=before))
+        if number < last:
             ports.append(PortTemplate(len(registers), "out"))
-            registers.append(RegisterTemplate(f"s{number}", 0, (data,), 1, 0, (base + number % 2 * size,)))
+            registers.append(RegisterTemplate(f"s{number}", 0, (data,), 1, 0, (base + number % turns * size,)))
         seconds = tuple(1e-5 * (1 + (7 * number + 3 * rank) % 11) for rank in range(ranks))
         made.append(replace(actor, ports=tuple(ports), costs=tuple(Cost(seconds=s) for s in seconds)))
     return replace(
-        plan, actor_templates=tuple(made), register_templates=tuple(registers), arenas={d: n + 2 * size for d, n in plan.arenas.items()}
+        plan, actor_templates=tuple(made), register_templates=tuple(registers), arenas={d: n + turns * size for d, n in plan.arenas.items()}
     )  # fmt: skip
 
 
-def measure(actors: int, compiled: bool) -> Row:
+def measure(actors: int, compiled: bool, across: bool) -> Row:
     """Seconds of each part, of all of `check`, and of the verification of a certificate."""
     from oflow import check
     from oflow.arrays import tables
@@ -60,7 +64,7 @@ def measure(actors: int, compiled: bool) -> Row:
     small = plan_of(64)
     check.steady(check.act_graph(small, check.play(small, compiled=compiled)), compiled=compiled)
     check.check_memory(small, check.act_graph(small, check.play(small)), compiled=compiled)  # loads the machine code
-    plan, row = plan_of(actors), Row(actors=actors, compiled=compiled)
+    plan, row = plan_of(actors, across=across), Row(actors=actors)
 
     def timed(name: str, call: Callable[[], object]):  # type: ignore[no-untyped-def]
         began = process_time()
@@ -84,19 +88,19 @@ def measure(actors: int, compiled: bool) -> Row:
     return row
 
 
-def alone(actors: int, compiled: bool, limit: float) -> Row:
-    """Measured in a process of its own."""
-    command = [sys.executable, __file__, "part", str(actors), "compiled" if compiled else "plain"]
+def alone(actors: int, loops: str, limit: float) -> Row:
+    """Measured in a process of its own. loops: words of "compiled", "plain", "across"."""
+    command = [sys.executable, __file__, "part", str(actors), loops]
     done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
     if done.returncode:
-        return Row(actors=actors, compiled=compiled, error=(done.stderr.strip().splitlines() or ["failed"])[-1])
-    return Row(json.loads(done.stdout.splitlines()[-1]))
+        return Row(actors=actors, loops=loops, error=(done.stderr.strip().splitlines() or ["failed"])[-1])
+    return Row(json.loads(done.stdout.splitlines()[-1]), loops=loops)
 
 
 def main(words: Sequence[str]) -> int:
-    given = options(__doc__, words, largest=1_000_000, plain=10_000, limit=600.0)
-    cases = [(n, True) for n in SIZES if n <= given.largest] + [(n, False) for n in SIZES if n <= given.plain]
-    rows = [alone(n, compiled, given.limit) for n, compiled in cases]
+    given = options(__doc__, words, largest=1_000_000, plain=10_000, across=100_000, limit=600.0)
+    most = {"compiled": given.largest, "plain": given.plain, "compiled, across": given.across}
+    rows = [alone(n, loops, given.limit) for loops, largest in most.items() for n in SIZES if n <= largest]
     heads = ("actors", "loops", "arcs", *PARTS, "all", "verified", "peak")
     lines = []
     for row in rows:
@@ -105,8 +109,7 @@ def main(words: Sequence[str]) -> int:
             continue
         seconds = [f"{row[part]:.3f} s" for part in (*PARTS, "all")]
         verified = f"{row['verified']:.3f} s" if "verified" in row else "-"
-        loops = "compiled" if row["compiled"] else "plain"
-        lines.append((f"{row['actors']:,}", loops, f"{row['arcs']:,}", *seconds, verified, f"{row['peak'] / 1e6:,.0f} MB"))
+        lines.append((f"{row['actors']:,}", row["loops"], f"{row['arcs']:,}", *seconds, verified, f"{row['peak'] / 1e6:,.0f} MB"))
     print(table(lines, heads))
     save(given.json, rows)
     return 0
@@ -114,6 +117,6 @@ def main(words: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["part"]:
-        print(json.dumps(measure(int(sys.argv[2]), sys.argv[3] == "compiled")))
+        print(json.dumps(measure(int(sys.argv[2]), "compiled" in sys.argv[3], "across" in sys.argv[3])))
     else:
         sys.exit(main(sys.argv[1:]))

@@ -53,8 +53,8 @@ def curves(folder: Path) -> list[Curve]:
 SOURCES: tuple[tuple[str, str, str, str, Callable[[Row], str]], ...] = (
     ("operators", "operators", "operators", "seconds", lambda row: f"compile, {row['name']}"),
     ("scale", "devices", "devices", "seconds", lambda row: "compile, GPT-3 layers on devices"),
-    ("check", "actors", "actors", "all", lambda row: f"check, {'compiled' if row['compiled'] else 'plain'} loops"),
-    ("check", "actors", "actors", "period", lambda row: f"period, {'compiled' if row['compiled'] else 'plain'} loops"),
+    ("check", "actors", "actors", "all", lambda row: f"check, {row['loops']} loops"),
+    ("check", "actors", "actors", "period", lambda row: f"period, {row['loops']} loops"),
     ("simulate", "acts", "acts", "compiled", lambda row: "simulate, compiled loop"),
     ("simulate", "acts", "acts", "python", lambda row: "simulate, actors in Python"),
 )

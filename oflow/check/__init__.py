@@ -22,7 +22,7 @@ from oflow.check.period import PER_SECOND, Steady, busy_seconds, steady
 from oflow.check.rates import check_rates
 from oflow.check.references import check_references
 from oflow.check.roles import Roles, fold
-from oflow.check.turns import shared_registers
+from oflow.check.uses import sharing
 from oflow.errors import OutOfMemory, PlanError
 from oflow.plan import Plan
 
@@ -115,7 +115,7 @@ def _memory(roles: Roles, graph: ActGraph, fired: np.ndarray) -> tuple[dict[str,
     if roles.plan is plan:
         return check_memory(plan, graph)
     arena = blocks(roles.plan, graph.tables, "arena")
-    if not roles.reached.intersection(map(roles.plan.register_template_of, shared_registers(arena))):
+    if not roles.reached.intersection(map(roles.plan.register_template_of, arena.register[sharing(arena)].tolist())):
         try:
             return check_memory(roles.plan, graph, act_graph(roles.local, fired))
         except OutOfMemory:

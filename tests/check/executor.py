@@ -27,15 +27,15 @@ class Executor:
             for r in used
         }  # fmt: skip
 
-    def run(self, steps: int, held: tuple[int, int] | None = None) -> Executor:
-        """held: an act (row, number) that takes as long as anything else can go on."""
+    def run(self, steps: int, held: tuple[str, int, int] | None = None) -> Executor:
+        """held: the "start" or "finish" of an act (row, number) that comes when nothing else can go on."""
         rows = range(len(self.plan.actors))
         while True:
             moves = [("finish", r) for r in rows if self.started[r] > self.done[r]]
             moves += [("start", r) for r in rows if all(self.may_start(p, steps) for p in self.partners(r))]
             if not moves:
                 break
-            others = [(kind, row) for kind, row in moves if (kind, row, self.done[row]) != ("finish", *(held or ()))]
+            others = [(kind, row) for kind, row in moves if (kind, row, self.done[row]) != held]
             kind, row = self.random.choice(others or moves)
             if kind == "finish":
                 self.done[row] += 1

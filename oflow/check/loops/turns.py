@@ -53,19 +53,19 @@ def takeovers(
 
 
 def clock(
-    sizes: Column, order: Column, start: Column, sources: Column, distances: Column, place: Column, length: Column, found: Changing
+    sizes: Column, order: Column, start: Column, sources: Column, distances: Column, counted: Column, more: Column, found: Changing
 ) -> int:
-    """A column of vector clocks (Fidge 1988, Mattern 1989) over one step unrolled twice.
+    """A column of vector clocks (Fidge 1988, Mattern 1989) over one step unrolled.
 
-    sizes: nodes. start: of the run of arcs into each node. place: 1 + the place of a node on the chain that the column counts, 0
-    where it is on another; length: of that chain. found: how many acts of the chain, counted from the first step, have ended
-    once the node has, for the nodes of the first step and then of the second.
+    sizes: nodes, steps. start: of the run of arcs into each node. counted: how many acts of the chain that the column counts have ended
+    once a node of the first step has, as it shows by itself (its place on that chain, or arcs that are not followed); more: by how many
+    these are more a step. found: what they and the arcs show, for the nodes of the first step, then of the second, and so on.
     """
     nodes = sizes[0]
-    for i in range(2 * nodes):
+    for i in range(sizes[1] * nodes):
         step = i // nodes
         node = order[i - step * nodes]
-        most = place[node] + step * length[node] if place[node] > 0 else 0
+        most = max(0, counted[node] + step * more[node])
         for arc in range(start[node], start[node + 1]):
             if distances[arc] <= step:
                 most = max(most, found[(step - distances[arc]) * nodes + sources[arc]])
