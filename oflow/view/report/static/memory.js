@@ -3,7 +3,7 @@
 import { data, deviceOrder, registerName, registers, runSeconds } from "./data.js";
 import { colour, h, link } from "./dom.js";
 import { deviceShown, focus, on, state, zoomTo } from "./state.js";
-import { bytesText, secondsText, shareText } from "./words.js";
+import { bytesText, countText, secondsText, shareText } from "./words.js";
 import { bounded } from "./lanes.js";
 
 const MOST_CHARTS = 12;
@@ -18,9 +18,9 @@ export function memory(section) {
 
   function remade() {
     charts.forEach(({ plot }) => plot.destroy());
-    const shown = data.memory.map((one, i) => ({ ...one, number: i })).filter((one) => deviceShown(one.number) && one.arena + one.state > 0);
+    const shown = kinds(data.memory.map((one, i) => ({ ...one, number: i })).filter((one) => deviceShown(one.number) && one.arena + one.state > 0));
     const largest = [...shown].sort((a, b) => b.peak - a.peak).slice(0, MOST_CHARTS).sort((a, b) => deviceOrder.indexOf(a.number) - deviceOrder.indexOf(b.number));
-    note.textContent = shown.length > largest.length ? `The ${largest.length} devices with the highest peaks of ${shown.length}; filter by device to see another.` : "";
+    note.textContent = shown.length > largest.length ? `The ${largest.length} curves with the highest peaks of ${shown.length}; filter by device to see another.` : "";
     grid.replaceChildren();
     charts = largest.map((one) => deviceChart(grid, one));
     lit();
@@ -29,8 +29,8 @@ export function memory(section) {
   function lit() {
     const now = focus();
     for (const { element, one } of charts) {
-      const held = now ? [...now.registers].some((row) => registers.device[row] === one.number) : false;
-      element.classList.toggle("hot", held || (now?.kind === "device" && now.number === one.number));
+      const held = now ? [...now.registers].some((row) => one.alike.has(registers.device[row])) : false;
+      element.classList.toggle("hot", held || (now?.kind === "device" && one.alike.has(now.number)));
     }
   }
 
@@ -40,6 +40,17 @@ export function memory(section) {
   on("theme", remade);
   on("focus", lit);
   on("zoom", window);
+}
+
+// Devices with equal curves as one, which knows the numbers of all.
+function kinds(all) {
+  const found = new Map();
+  for (const one of all) {
+    const key = JSON.stringify([one.arena, one.state, one.budget, one.time, one.live]);
+    if (found.has(key)) found.get(key).alike.add(one.number);
+    else found.set(key, { ...one, alike: new Set([one.number]) });
+  }
+  return [...found.values()];
 }
 
 function seen() {
@@ -52,7 +63,7 @@ function deviceChart(grid, one) {
   const top = Math.max(one.peak, capacity, near ? one.budget : 0) * 1.06;
   const largest = one.top.slice(0, 3).map(({ register, nbytes }) => [link(`register:${register}`, registerName(register)), ` ${bytesText(nbytes)} `]);
   const element = h("figure", { class: "chart", "data-device": one.number },
-    h("figcaption", {}, link(`device:${one.number}`, one.device),
+    h("figcaption", {}, link(`device:${one.number}`, one.device), one.alike.size > 1 && h("span", { class: "soft" }, ` and ${countText(one.alike.size - 1, "device")} alike`),
       ` peak ${bytesText(one.peak)} of ${bytesText(capacity)}`, one.budget ? h("span", { class: "soft" }, `, ${shareText(capacity / one.budget)} of the budget ${bytesText(one.budget)}`) : ""));
   grid.append(element);
   const axis = { stroke: colour("soft"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false }, font: "11px ui-sans-serif, system-ui, sans-serif" };
