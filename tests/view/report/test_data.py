@@ -20,7 +20,8 @@ from oflow.plan import Plan
 from oflow.view.report import roles
 from oflow.view.report.data import report_data
 from oflow.view.report.page import json_text
-from oflow.view.report.rows import MOST_GROUPS, device_range
+from oflow.view.report.rows import MOST_GROUPS
+from oflow.view.style import device_range
 from tests.plans import chain, diamond, gpipe, pipeline_1f1b, random_plan
 from tests.test_graphtext import random_graph, small_graph
 from tests.view.things import rich_plan
