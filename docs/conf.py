@@ -25,6 +25,8 @@ python_maximum_signature_line_length = 100
 maximum_signature_line_length = 100
 add_module_names = False
 
+smartquotes = False
+
 html_theme = "furo"
 html_title = f"oflow {version}"
 html_static_path = ["_static"]

@@ -16,6 +16,11 @@ def process(app: Any, what: str, name: str, thing: Any, options: Any, lines: lis
     lines[:] = list(converted(lines, names_of(thing)))
 
 
+def signature(app: Any, what: str, name: str, thing: Any, options: Any, given: str | None, result: str | None) -> tuple[Any, Any]:
+    """For autodoc's event: Sphinx leaves a signature as it stands where a field is made anew each time."""
+    return (re.sub(r"~[\w.]+\.", "", given).replace("<factory>", "...") if given else given), result
+
+
 def names_of(thing: Any) -> set[str]:
     """What a docstring may explain line by line: arguments and fields."""
     try:

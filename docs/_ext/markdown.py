@@ -7,11 +7,12 @@ import re
 from collections.abc import Sequence
 
 
-def fence(text: str, language: str = "text", numbered: bool = False) -> str:
-    """A block of code; numbered: with line numbers."""
+def fence(text: str, language: str = "text", numbered: bool = False, wrapped: bool = False) -> str:
+    """A block of code; numbered: with line numbers; wrapped: long lines go on below."""
     ticks = "````" if "```" in text else "```"
-    if numbered:
-        return f"\n{ticks}{{code-block}} {language}\n:lineno-start: 1\n\n{text.rstrip()}\n{ticks}\n"
+    wanted = ":lineno-start: 1\n" * numbered + ":class: wrapped\n" * wrapped
+    if wanted:
+        return f"\n{ticks}{{code-block}} {language}\n{wanted}\n{text.rstrip()}\n{ticks}\n"
     return f"\n{ticks}{language}\n{text.rstrip()}\n{ticks}\n"
 
 
@@ -28,8 +29,8 @@ def details(summary: str, text: str) -> str:
 def changes(before: str, after: str, around: int = 100) -> str:
     """What turns one text into the other, line by line, with so many equal lines around each change."""
     lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=around))[2:]
-    shown = [("..." if number else "") if line.startswith("@@") else line for number, line in enumerate(lines)]
-    return fence("\n".join(shown).strip("\n"), "diff")
+    shown = [("..." if number else "") if line.startswith("@@") else line.rstrip() for number, line in enumerate(lines)]
+    return fence("\n".join(shown).strip("\n"), "diff", wrapped=True)
 
 
 def first_sentence(doc: str) -> str:

@@ -75,5 +75,5 @@ def section(name: str) -> str:
     wrong, right = programs(name)
     return (
         f"\n### {title(name).rstrip('.')}\n{fence(wrong, 'python', numbered=True)}"
-        f"\nThe message, from {type(error(name)).__name__}:\n{fence(str(error(name)))}\nThe fix:\n{changes(wrong, right, 2)}"
+        f"\nThe message, from {type(error(name)).__name__}:\n{fence(str(error(name)), wrapped=True)}\nThe fix:\n{changes(wrong, right, 2)}"
     )

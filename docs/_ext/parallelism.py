@@ -32,8 +32,9 @@ def graph(name: str) -> str:
 
 def plan(name: str) -> str:
     made = compiled(name).plan
-    words = "A band is a stream of a device, a box an actor, an arrow a register; dashed: it starts full. Hover for figures."
-    return picture(of.view.svg(made, "lanes"), words)
+    report = f'<a href="../reports/{name}.html">everything linked, with zoom and search</a>'
+    words = "A band is a stream of a device, a box an actor, an arrow a register; dashed: it starts full. Hover for figures; or see "
+    return picture(of.view.svg(made, "lanes"), words + report)
 
 
 def boxings(name: str) -> str:

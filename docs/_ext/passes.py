@@ -30,7 +30,7 @@ def section(name: str) -> str:
     words = f"\n## {name}\n\n{says(name)}\n\nOf `{make.__name__}({given})`:\n"
     made = program(name)
     if isinstance(made, OflowError):
-        return f"{words}\n{type(made).__name__}:\n{fence(str(made))}"
+        return f"{words}\n{type(made).__name__}:\n{fence(str(made), wrapped=True)}"
     before, after = around(name)
     if not before:
         return words + fence(inspect.getsource(make), "python") + f"\nbecomes\n{fence(after)}"

@@ -38,6 +38,12 @@ def compiled(name: str, **options: Any) -> of.Program:
     return made
 
 
+def report(name: str) -> str:
+    """The program's report, a page of its own."""
+    step = compiled(name)
+    return of.view.html(step.plan, graph=step.graph, boxings=step.boxings(), title=name, file=f"{name}.py")
+
+
 @cache
 def losses(name: str) -> list[float]:
     """What a fresh program's first steps return."""

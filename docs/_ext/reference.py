@@ -50,14 +50,14 @@ def entry(name: str) -> str:
     if isinstance(thing, ModuleType):
         return module(name, thing)
     if isinstance(thing, Op) or (isinstance(thing, FunctionType) and name in ops.__all__):
-        return rst(f".. py:function:: oflow.{name}({arguments(thing)})\n   :no-index-entry:\n\n   {words(thing)}\n")
+        return rst(f".. py:function:: {name}({arguments(thing)})\n   :module: oflow\n\n   {words(thing)}\n")
     if inspect.isclass(thing):
         kind = "autoexception" if issubclass(thing, Exception) else "autoclass"
         members = "" if issubclass(thing, Exception) else "\n   :members:"
         return rst(f".. {kind}:: oflow.{name}{members}\n")
     if callable(thing) and inspect.isroutine(thing):
         return rst(f".. autofunction:: oflow.{name}\n")
-    return rst(f".. py:data:: oflow.{name}\n\n   {escaped(' '.join((inspect.getdoc(thing) or '').split('. ')[0].split()))}.\n")
+    return rst(f".. py:data:: {name}\n   :module: oflow\n\n   {escaped(' '.join((inspect.getdoc(thing) or '').split('. ')[0].split()))}.\n")
 
 
 def words(thing: Any) -> str:

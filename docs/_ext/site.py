@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _ext import command_line, docstrings, mistakes, parallelism, passes, pictures, reference, tour
+from _ext import command_line, docstrings, mistakes, parallelism, passes, pictures, programs, reference, tour
 
 Maker = Callable[..., str]
 
@@ -52,9 +52,17 @@ def setup(app: Any) -> dict[str, bool]:
     def outdated(_: Any, env: Any, *changed: set[str]) -> list[str]:
         return sorted(env.found_docs)  # any change of the code may show on any page
 
+    def finish(_: Any, failed: Exception | None) -> None:
+        reports = Path(app.outdir) / "reports"
+        reports.mkdir(exist_ok=True)
+        for name in programs.names() if failed is None else ():
+            (reports / f"{name}.html").write_text(programs.report(name), encoding="utf-8")
+
+    app.connect("build-finished", finish)
     app.connect("builder-inited", begin)
     app.connect("env-get-outdated", outdated)
     app.connect("source-read", read)
     app.connect("autodoc-process-docstring", docstrings.process)
+    app.connect("autodoc-process-signature", docstrings.signature)
     app.add_css_file("pictures.css")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -54,7 +54,9 @@ def _reason(one: Boxing) -> str:
         return f"state's home, for {one.reader}{at}"
     if one.why == SHARDED:
         return f"{one.why}{at}"
-    return f"micro-batch, for {one.reader}{at}" if one.why == SLICE else f"not asked for: {one.reader}{at}"
+    if one.why == SLICE:
+        return f"micro-batch, for {one.reader}{at}" if one.reader else f"micro-batch{at}"
+    return f"not asked for: {one.reader}{at}"
 
 
 def _route(one: Boxing, indent: str) -> list[str]:
