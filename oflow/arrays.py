@@ -325,6 +325,7 @@ class _Durations:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self._models: dict[str, tuple[str, bool]] = {}
         self._local: dict[tuple[object, ...], float] = {}
         self._links: dict[tuple[str, str], Link] = {}
 
@@ -334,17 +335,25 @@ class _Durations:
     def _seconds(self, cost: Cost, device: str) -> float:
         if cost.seconds is not None:
             return cost.seconds
-        model = device if device in self._machine.devices else device.partition(":")[0]
-        works = cost.works if self._machine.device(device).rates is not None else ()  # constants look at the totals only
-        key = model, cost.flops, cost.nbytes, cost.calls, works
+        model, measured = self._models.get(device) or self._model(device)
+        key = model, cost.flops, cost.nbytes, cost.calls, cost.works if measured else ()  # constants look at the totals only
         if key not in self._local:
             self._local[key] = self._machine.seconds(replace(cost, received=()), device)
-        return self._local[key] + sum(self._link(source, device).seconds(nbytes) for source, nbytes in cost.received)
+        receiving, known = 0.0, self._links
+        for source, nbytes in cost.received:
+            link = known.get((source, device)) or self._link(source, device)
+            receiving += link.latency + nbytes / link.bandwidth if nbytes else 0.0
+        return self._local[key] + receiving
+
+    def _model(self, device: str) -> tuple[str, bool]:
+        """Its name, and whether it has measured rates."""
+        name = device if device in self._machine.devices else device.partition(":")[0]
+        found = self._models[device] = name, self._machine.device(device).rates is not None
+        return found
 
     def _link(self, source: str, device: str) -> Link:
-        if (source, device) not in self._links:
-            self._links[source, device] = self._machine.link_between(source, device)
-        return self._links[source, device]
+        found = self._links[source, device] = self._machine.link_between(source, device)
+        return found
 
 
 # ---------------------------------------------------------------- files

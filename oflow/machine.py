@@ -83,22 +83,23 @@ class Cost:
         return total((self, other))
 
 
-def total(costs: Iterable[Cost]) -> Cost:
-    """The cost of doing all of them, one after the other. Equal works are one that is done several times."""
+def total(costs: Iterable[Cost], works: tuple[Work, ...] | None = None) -> Cost:
+    """The cost of doing all of them, one after the other. Equal works are one that is done several times. works: theirs, if known."""
     flops, nbytes, calls, seconds = 0.0, 0.0, 0, None
     moved: dict[str, int] = {}
-    works: dict[Work, float] = {}
+    done: dict[Work, float] = {}
     for cost in costs:
         flops, nbytes, calls = flops + cost.flops, nbytes + cost.nbytes, calls + cost.calls
         for source, received in cost.received:
             moved[source] = moved.get(source, 0) + received
-        for work in cost.works:
+        for work in cost.works if works is None else ():
             one = work if work.times == 1 else replace(work, times=1.0)
-            works[one] = works.get(one, 0.0) + work.times
+            done[one] = done.get(one, 0.0) + work.times
         if cost.seconds is not None:
             seconds = (seconds or 0.0) + cost.seconds
-    found = tuple(one if times == 1 else replace(one, times=times) for one, times in works.items())
-    return Cost(flops, nbytes, calls, tuple(moved.items()), seconds, found)
+    if works is None:
+        works = tuple(one if times == 1 else replace(one, times=times) for one, times in done.items())
+    return Cost(flops, nbytes, calls, tuple(moved.items()), seconds, works)
 
 
 # ---------------------------------------------------------------- rates that were measured

@@ -14,8 +14,8 @@ from oflow.compiler.options import Options
 from oflow.compiler.overwrite import Temporary, overwrite
 from oflow.compiler.packing import MODEST, pack
 from oflow.compiler.rings import gathered
-from oflow.machine import Cost, total
-from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, Scratch
+from oflow.machine import Cost, Work, total
+from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, Scratch, at_rank
 from oflow.types import TensorType
 
 
@@ -234,10 +234,12 @@ def _calls(
 
 
 def _sum_costs(columns: list[tuple[Cost, ...]]) -> tuple[Cost, ...]:
-    ranks = max(map(len, columns))
+    """Ranks share the works that they have alike."""
+    known: dict[tuple[int, ...], tuple[Work, ...]] = {}
     totals = []
-    for rank in range(ranks):
-        totals.append(total(entries[rank if len(entries) > 1 else 0] for entries in columns))
+    for rank in range(max(map(len, columns))):
+        costs = [at_rank(entries, rank) for entries in columns]
+        same = tuple([id(cost.works) for cost in costs])
+        totals.append(total(costs, known.get(same)))
+        known[same] = totals[-1].works
     return tuple(totals)
-
-

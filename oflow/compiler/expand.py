@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from oflow.boxings import bucket_of
@@ -20,7 +21,7 @@ from oflow.graph import Graph, Node, rate_of, time_type
 from oflow.machine import Cost, Work, pull_costs, together
 from oflow.ops import REGISTRY
 from oflow.ops.op import Shards
-from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, RegisterTemplate, Scratch
+from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, RegisterTemplate, Scratch, at_rank
 from oflow.sbp import HOST, Layout, Step
 from oflow.types import Attrs, TensorType, freeze
 
@@ -97,6 +98,7 @@ class _Expansion:
         self.shard_types: list[tuple[TensorType, ...]] = []
         self.shard_of: dict[int, int] = {}
         self._locals: dict[tuple[object, ...], _Local] = {}
+        self._alone: dict[tuple[object, ...], _Local] = {}
         self._pulled: dict[tuple[object, ...], Pulled] = {}
         self.groups: dict[tuple[str, ...], int] = {}
         self.registers: list[RegisterTemplate] = []
@@ -235,12 +237,24 @@ class _Expansion:
         return self.shard_types[self._shard(v)] if v in self.views else ()
 
     def _all_ranks(self, node: Node) -> _Local:
+        """What the ranks run, with what each receives from others: the rest is alike on meshes of one shape."""
+        assert node.placement is not None
+        sides = tuple((time_type(self.graph, v), self._layout(v).sbp, self._layout(v).placement.mesh) for v in (*node.ins, *node.outs))
+        key = (node.op, node.attrs, node.placement.mesh, sides)
+        alone = self._alone.get(key)
+        if alone is None:
+            alone = self._alone[key] = self._ranks_alone(node)
+        received = [self._received(node, rank) for rank in range(node.placement.size)] if self._has_parts(node) else []
+        costs = [at_rank(alone.costs, rank) + cost for rank, cost in enumerate(received)]
+        return replace(alone, costs=column(costs)) if costs else alone
+
+    def _ranks_alone(self, node: Node) -> _Local:
         op = REGISTRY[node.op]
         attrs, costs, workspaces = [], [], []
         for rank in range(node.placement.size if node.placement else 0):
             local, ins, outs = self._rank(node, rank)
             attrs.append(freeze(local))
-            costs.append(op.estimate(ins, outs, local) + self._received(node, rank))
+            costs.append(op.estimate(ins, outs, local) + Cost())
             workspaces.append(op.workspace_nbytes(ins, outs, local))
         return _Local(column(attrs), column(costs), max(workspaces))
 
@@ -270,6 +284,9 @@ class _Expansion:
             return [(v, (rank,) * size) for rank in range(size)]
         partial = index in REGISTRY[node.op].parts and self._layout(v).is_partial
         return [(v, peers) for peers in summands(self._layout(v))] if partial else [(v, ())]
+
+    def _has_parts(self, node: Node) -> bool:
+        return bool(REGISTRY[node.op].parts or node.attributes.get("pieces"))
 
     def _received(self, node: Node, rank: int) -> Cost:
         """What a rank reads from others, in operands that it takes in parts."""
@@ -317,16 +334,20 @@ def _bundle(actors: Sequence[ActorTemplate]) -> ActorTemplate:
 
 def pull_columns(step: Step, kind: TensorType) -> Pulled:
     """What a boxing of a value of this type comes to on each rank."""
-    """The pulls of every rank that bring a value of this type from one layout to the other."""
-    devices, pulls = step.dst.placement.devices, step.pulls(kind.shape)
     # on the host, what nothing triggers would begin steps by itself: a copy of 0 elements waits for a producer too
-    least = (0,) if step.dst.placement == HOST else ()
+    peers, attrs = _moves(step.like, kind.shape, (0,) if step.dst.placement == HOST else ())
+    return Pulled(peers, attrs, column(pull_costs(step.traffic(kind.shape, kind.itemsize))))
+
+
+@lru_cache(maxsize=512)
+def _moves(step: Step, shape: tuple[int, ...], least: tuple[int, ...]) -> tuple[tuple[tuple[int, ...], ...], tuple[Attrs, ...]]:
+    """The peers of each in port and the local attributes; least: the sources of a rank that reads nothing."""
+    devices, pulls = step.dst.placement.devices, step.pulls(shape)
     sources = [tuple(dict.fromkeys(pull.source for pull in mine)) or least for mine in pulls]
     peers = [tuple(mine[j] if j < len(mine) else -1 for mine in sources) for j in range(max(map(len, sources)))]
     attrs = []
     for rank, mine in enumerate(pulls):
         moves = tuple((sources[rank].index(pull.source), pull.take, pull.put) for pull in mine)
         attrs.append(freeze({"pulls": moves, "flat": step.flat, "op": step.op}))
-    costs = pull_costs(step.traffic(kind.shape, kind.itemsize))
     own = tuple(range(len(devices))) if step.src.placement.devices == devices else ()
-    return Pulled(tuple(() if each == own else each for each in peers), column(attrs), column(costs))
+    return tuple(() if each == own else each for each in peers), column(attrs)

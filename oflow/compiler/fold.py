@@ -15,9 +15,12 @@ Cut: where an operator rewrites a copy of its operand, and that is a part of wha
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
 
 from oflow.compiler.recompute_elementwise import needed
 from oflow.compiler.views import views
@@ -61,21 +64,24 @@ def _adds(graph: Graph, maker: Node, total: Node) -> bool:
 
 def summands(layout: Layout) -> tuple[tuple[int, ...], ...]:
     """Where the summands of each rank's elements lie: the first of every rank, the second of every rank, in rank order."""
-    mesh = layout.placement.mesh
+    return _summands(layout.placement.mesh, tuple(s.is_partial for s in layout.sbp))
+
+
+@lru_cache(maxsize=1024)
+def _summands(mesh: tuple[int, ...], partial: tuple[bool, ...]) -> tuple[tuple[int, ...], ...]:
+    number = np.arange(math.prod(mesh)).reshape(mesh)
     found = []
-    for rank in range(layout.placement.size):
-        own = layout.placement.coordinates(rank)
-        axes = [range(n) if s.is_partial else (at,) for s, n, at in zip(layout.sbp, mesh, own, strict=True)]
-        found.append([layout.placement.index(place) for place in itertools.product(*axes)])
+    for own in np.ndindex(mesh):
+        found.append(number[tuple(slice(None) if p else slice(at, at + 1) for p, at in zip(partial, own, strict=True))].ravel().tolist())
     return tuple(zip(*found, strict=True))
 
 
 def _over_ranks(graph: Graph, machine: Machine) -> Graph:
-    makers, readers = graph.producers(), graph.consumers()
+    makers, readers, sinks = graph.producers(), graph.consumers(), graph.sinks()
     direct: dict[int, int] = {}
     for v in graph.values:
         chain = list(_boxings(graph, makers, v))
-        if chain and _partial_twin(graph, chain[0].ins[0], v) and _takes_parts(graph, readers.get(v, []), v):
+        if chain and _partial_twin(graph, chain[0].ins[0], v) and v not in sinks and _takes_parts(graph, readers.get(v, []), v):
             alone = [n for n in chain if n.outs[0] == v or len(readers[n.outs[0]]) == 1]
             if _pays(graph, machine, chain[0].ins[0], alone, readers[v]):
                 direct[v] = chain[0].ins[0]
@@ -108,10 +114,10 @@ def _partial_twin(graph: Graph, source: int, v: int) -> bool:
 
 
 def _takes_parts(graph: Graph, readers: list[Node], v: int) -> bool:
-    """Whether every reader takes `v` in parts, and nobody takes it out of the step."""
+    """Whether every reader takes `v` in parts."""
     places = [(node, i) for node in readers for i, operand in enumerate(node.ins) if operand == v]
     same = {node.placement for node in readers} == {layout.placement} if (layout := graph.values[v].layout) else False
-    return same and v not in graph.sinks() and all(i in REGISTRY[node.op].parts for node, i in places)
+    return same and all(i in REGISTRY[node.op].parts for node, i in places)
 
 
 def _pays(graph: Graph, machine: Machine, source: int, boxings: list[Node], readers: list[Node]) -> bool:
@@ -140,13 +146,13 @@ def _boxing_cost(graph: Graph, node: Node) -> Cost:
 
 
 def _in_place(graph: Graph, machine: Machine) -> Graph:
-    makers, readers = graph.producers(), graph.consumers()
+    makers, readers, sinks = graph.producers(), graph.consumers(), graph.sinks()
     direct: dict[int, tuple[int, int]] = {}
     taken: set[int] = set()
     same = views(graph)
     for v, node in makers.items():
         axis = _gathered_axis(graph, node, v)
-        if axis < 0 or not _takes_pieces(graph, readers.get(v, []), v, taken):
+        if axis < 0 or v in sinks or not _takes_pieces(graph, readers.get(v, []), v, taken):
             continue
         if any(same.get(one, one) == same.get(node.ins[0], node.ins[0]) for n in readers[v] for one in n.ins):
             continue  # an actor reads a register through one port
@@ -167,9 +173,9 @@ def _gathered_axis(graph: Graph, node: Node, v: int) -> int:
 
 
 def _takes_pieces(graph: Graph, readers: list[Node], v: int, taken: set[int]) -> bool:
-    """Whether every reader can take `v`, and only `v`, in pieces, and nobody takes it out of the step."""
+    """Whether every reader can take `v`, and only `v`, in pieces."""
     fits = all(n.ins.count(v) == 1 and n.ins.index(v) in REGISTRY[n.op].gathers and n.id not in taken for n in readers)
-    return bool(readers) and fits and v not in graph.sinks() and {n.placement for n in readers} == {_placement(graph, v)}
+    return bool(readers) and fits and {n.placement for n in readers} == {_placement(graph, v)}
 
 
 def _placement(graph: Graph, v: int) -> Placement:

@@ -32,7 +32,7 @@ def reuse(plan: Plan, options: Options) -> Plan:
     actors = []
     for actor, reaches in _walk(plan, uses):
         most = room.get(plan.rank_table[actor.group][0], 0.0)
-        actors.append(replace(actor, costs=tuple(_reached(cost, reaches, most) for cost in actor.costs)))
+        actors.append(replace(actor, costs=_reached(actor.costs, reaches, most)))
     return replace(plan, actor_templates=tuple(actors))
 
 
@@ -76,22 +76,34 @@ def _room(plan: Plan) -> dict[str, float]:
     return {device: max(most.get(device, 0.0), nbytes) for device, nbytes in live.items()}
 
 
-def _reached(cost: Cost, reaches: list[tuple[float, float]], most: float) -> Cost:
-    """The distances, in proportion to the bytes, on the works that touch anything. What is received is not touched here."""
+def _reached(costs: tuple[Cost, ...], reaches: list[tuple[float, float]], most: float) -> tuple[Cost, ...]:
+    """The distances, in proportion to the bytes, on the works that touch anything; ranks that do the same are worked out once."""
+    if not sum(nbytes for _, nbytes in reaches):
+        return costs
+    known: dict[tuple[tuple[Work, ...], bool], tuple[Work, ...]] = {}
+    found = []
+    for cost in costs:
+        key = cost.works, bool(cost.received)
+        if key not in known:
+            known[key] = _works(cost.works, reaches, most, apart=bool(cost.received))
+        found.append(Cost(cost.flops, cost.nbytes, cost.calls, cost.received, cost.seconds, known[key]))
+    return tuple(found)
+
+
+def _works(works: tuple[Work, ...], reaches: list[tuple[float, float]], most: float, *, apart: bool) -> tuple[Work, ...]:
+    """apart: part of the bytes are received, which is not touched here."""
     ports = sum(nbytes for _, nbytes in reaches)
-    if not ports:
-        return cost
-    if cost.received:
-        works = []
-        for work in cost.works:
-            own = min(1.0, ports / work.nbytes) if work.nbytes else 0.0
-            works.append(replace(work, touched=tuple((reach, own * nbytes) for reach, nbytes in work.touched)))
-        cost = replace(cost, works=tuple(works))
+    if apart:
+        works = tuple(_shrunk(work, min(1.0, ports / work.nbytes) if work.nbytes else 0.0) for work in works)
     parts: dict[float, float] = {}
     for reach, nbytes in reaches:
         size = _power(min(reach, most))
         parts[size] = parts.get(size, 0.0) + nbytes / ports
-    return replace(cost, works=tuple(_spread(work, parts) for work in cost.works))
+    return tuple(_spread(work, parts) for work in works)
+
+
+def _shrunk(work: Work, share: float) -> Work:
+    return replace(work, touched=tuple((reach, share * nbytes) for reach, nbytes in work.touched))
 
 
 def _spread(work: Work, parts: dict[float, float]) -> Work:

@@ -10,6 +10,8 @@ import itertools
 from collections import Counter
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from oflow.compiler.chain import joins_before
 from oflow.compiler.chunks import order_for, stage_homes
 from oflow.compiler.options import Options
@@ -74,19 +76,21 @@ def _joins(plan: Plan) -> _Joins:
     return _Joins(before, {phase: tuple(sorted(some)) for phase, some in found.items()})
 
 
-def _orders(plan: Plan, rows: Schedule) -> dict[str, tuple[int, ...]]:
+def _orders(plan: Plan, found: Schedule) -> dict[str, tuple[int, ...]]:
     """The order of each compute stream whose stages all stand in one row of the schedule."""
     joins = _joins(plan)
-    known: dict[tuple[int, ...], tuple[int, ...] | None] = {}  # ranks that run the same templates have the same order
+    known: dict[bytes, np.ndarray | None] = {}  # ranks that run the same templates have the same order
     orders = {}
     for stream, actors in plan.streams.items():
         if stream.endswith(f"/{COMPUTE}"):
-            row_of = {plan.template_of(a): a for a in actors}
-            key = tuple(row_of)
+            rows = np.array(actors)
+            numbers = np.searchsorted(plan.actor_bases, rows, "right") - 1
+            key = numbers.tobytes()
             if key not in known:
-                known[key] = _template_order(plan, rows, key, joins)
-            if (order := known[key]) is not None:
-                orders[stream] = tuple(row_of[number] for number in order)
+                order = _template_order(plan, found, tuple(numbers.tolist()), joins)
+                known[key] = None if order is None else np.searchsorted(numbers, order)
+            if (places := known[key]) is not None:
+                orders[stream] = tuple(rows[places].tolist())
     return orders
 
 

@@ -49,7 +49,14 @@ class Step:
 
     def pulls(self, shape: Shape) -> tuple[tuple[Pull, ...], ...]:
         """For each consumer rank its pulls, contributions in rank order. shape: the logical tensor's."""
-        return pulls(self.src, self.dst, self.shape(shape))
+        like = self.like
+        return _pulls(like.src, like.dst, self.shape(shape))
+
+    @property
+    def like(self) -> Step:
+        """The step between the first devices that are alike: what does not name devices is the same of both, and worked out once."""
+        first, second = renumbered((self.src.placement, self.dst.placement), 1)
+        return Step(Layout(first, self.src.sbp), Layout(second, self.dst.sbp), self.flat)
 
     def traffic(self, shape: Shape, itemsize: int) -> Traffic:
         return traffic(self.src, self.dst, self.shape(shape), itemsize)
@@ -66,6 +73,11 @@ class Step:
     def nbytes(self, shape: Shape, itemsize: int) -> int:
         """Bytes that cross from one device to another, summed over all links."""
         return self.traffic(shape, itemsize).nbytes
+
+
+@lru_cache(maxsize=512)
+def _pulls(src: Layout, dst: Layout, shape: Shape) -> tuple[tuple[Pull, ...], ...]:
+    return pulls(src, dst, shape)
 
 
 @dataclass(frozen=True, slots=True)
