@@ -6,6 +6,7 @@ A `Graph` is frozen data; its node order is topological (an invariant that `veri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -98,6 +99,25 @@ class Assignment:
     def __str__(self) -> str:
         gap = "exact" if self.seconds <= self.bound * (1 + 1e-9) else f"at least {self.bound:.4g} s"
         return f"{self.seconds:.4g} s of work and boxings a step, {gap} ({self.method})"
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureChoice:
+    """What decided a layout: the signature of the operator that makes the value (of an input or parameter its layout), one of `ways`.
+
+    work: its seconds a step; alike: operators that were decided together. seconds: of work and boxings of the whole step with it.
+    second: the best other choice on one mesh axis, all others free on that axis, and second_seconds of the step with it ("" and infinity
+    where there is none); moves_annotated: it would move what the user placed, which inference avoids.
+    """
+
+    signature: str
+    work: float
+    ways: int
+    alike: int
+    seconds: float
+    second: str = ""
+    second_seconds: float = math.inf
+    moves_annotated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from oflow.errors import PlanError, ProgramFailed, ShapeError
 from oflow.frontend.capture import Captured, Spec, capture, split_batch, time_sbp
 from oflow.frontend.init import initial_value
 from oflow.frontend.precision import Precision
-from oflow.graph import Graph, Recomputed
+from oflow.graph import Graph, Recomputed, SignatureChoice
 from oflow.machine import Machine
 from oflow.ops.tensor import user_line
 from oflow.plan import Plan
@@ -380,6 +380,13 @@ class Program:
         captured = self.passes["capture"]
         assert isinstance(captured, Graph)
         return compiler.schedule_choices(captured, self.given)
+
+    def signature_choices(self, values: Iterable[int]) -> dict[int, SignatureChoice]:
+        """Why values (by number, of ``passes["infer_sbp"]``) have their layouts: the signature that was chosen, and what the step would
+        take with the next best. Without those where inference had nothing to choose: what is annotated, and boxings."""
+        before, after = self.passes["zero"], self.passes["infer_sbp"]
+        assert isinstance(before, Graph) and isinstance(after, Graph)
+        return compiler.signature_choices(before, after, self.given, values)
 
     def boxings(self) -> tuple[Boxing, ...]:
         """Every change of layout: what moves, its route, bytes and predicted seconds a step, the line that caused it, and whether

@@ -142,6 +142,10 @@ def test_help_shows_examples(command: str, capsys: pytest.CaptureFixture[str]) -
         (["explain", "{plan}", "--after", "chain", "--diff"], "finished plan"),
         (["explain", "{plan}", "--diff"], "--after PASS --diff"),
         (["explain", "{plan}", "boxings"], "no logical graph"),
+        (["explain", "{plan}", "tensor", "x"], "no logical graph"),
+        (["explain", "{plan}", "actor"], "needs one name"),
+        (["explain", "{plan}", "actor", "F0", "F1"], "needs one name"),
+        (["explain", "{plan}", "register", "stush0"], "near are stash0"),
         (["explain", "{plan}", "cake"], "'cake'"),
         (["explain", "{plan}", "boxings", "cake"], "'cake'"),
         (["view", "{plan}", "graph"], "no logical graph"),
@@ -351,6 +355,18 @@ def test_explain_after_a_pass(program_file: Path, capsys: pytest.CaptureFixture[
     assert json.loads(capsys.readouterr().out)["after"] == "memory"
     assert main(["explain", str(program_file), "--after", "magic"]) == 2
     assert "infer_sbp" in capsys.readouterr().err
+
+
+def test_explain_one_of_a_plan(plan_file: Path, program_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(plan_file), "register", "stash0"]) == 0
+    assert re.search(r"^register stash0: 2 slots .*\n(.*\n)*  freed by +B0 \(4 a step\)$", capsys.readouterr().out, re.MULTILINE)
+    assert main(["explain", str(plan_file), "actor", "F*"]) == 0
+    assert capsys.readouterr().out.startswith("2 actors are meant by 'F*'; name one for its answer\n  F0  cpu:0/compute  stage 0 F")
+    assert main(["explain", str(plan_file), "actor", "F*", "--json"]) == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)["answers"]] == ["F0", "F1"]
+    assert main(["explain", str(program_file), "tensor", "weight", "width=4", "--json"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)["answers"]
+    assert (answer["type"], answer["kind"], answer["asked"]) == ("f32[4, 4]", "parameter", "no annotation")
 
 
 @pytest.mark.parametrize("name", PASSES)

@@ -22,6 +22,7 @@ from oflow.cli.files import Given, Options, UsageError, opened
 from oflow.cli.layouts import layout_facts, layouts_text
 from oflow.cli.machine import machine_of
 from oflow.cli.passes import explain_pass
+from oflow.cli.questions import KINDS, explain_one
 from oflow.cli.report import measured_trace, report
 from oflow.cli.schedules import check_schedule, view_schedule
 from oflow.cli.slots import curve, explain_period, explain_slots, split_options
@@ -53,11 +54,15 @@ def proof_facts(proof: Proof) -> dict[str, Any]:
 
 def explain(args: Namespace, words: list[str], options: Options) -> None:
     """Print the graph or plan after a pass, or the plan, its boxings and its proof; ``boxings`` leaves out the plan, ``slots`` and
-    ``period`` say what slots could be and what would make it faster."""
+    ``period`` say what slots could be and what would make it faster; ``tensor NAME``, ``actor NAME`` and
+    ``register NAME`` say all about one."""
     if args.diff and args.after is None:
         raise UsageError("--diff shows what a pass changed; name it: --after PASS --diff")
     if len(words) == 1 and words[0] in QUESTIONS:
         QUESTIONS[words[0]](args.file, options, args.json)
+        return
+    if words[:1] and words[0] in KINDS:
+        explain_one(args.file, words, options, args.json)
         return
     alone = words[:1] == ["boxings"]
     _no_words("explain", words[alone:])

@@ -63,6 +63,7 @@ from oflow.compiler.reuse import reuse
 from oflow.compiler.rings import rings
 from oflow.compiler.schedule import schedule
 from oflow.compiler.schedule_choice import ScheduleChoice, best_schedule
+from oflow.compiler.signature_choice import signature_choices
 from oflow.compiler.simplify import simplify
 from oflow.compiler.split_backward import split_backward
 from oflow.compiler.strict import strict
@@ -133,5 +134,5 @@ def _no_collection() -> Iterator[None]:
 
 __all__ = [
     "PASSES", "Options", "ParameterChoice", "ScheduleChoice", "compile_graph", "options", "pack", "parameter_choices", "recomputed",
-    "schedule_choices",
+    "schedule_choices", "signature_choices",
 ]  # fmt: skip

@@ -16,10 +16,9 @@ from functools import partial
 import numpy as np
 
 from oflow.compiler.assignment import Problem, Weights
-from oflow.compiler.cheapest import Answer, cheapest
+from oflow.compiler.cheapest import Answer, cheapest, second_best
 from oflow.compiler.chunks import graph_homes, order_for
 from oflow.compiler.integer_program import columns, solve
-from oflow.compiler.network import LARGEST, least
 from oflow.compiler.options import Options
 from oflow.compiler.question import Question
 from oflow.graph import Graph, time_type
@@ -201,30 +200,13 @@ def parameter_choices(graph: Graph, answered: Graph, options: Options) -> list[P
     found = []
     for c, members in by_class.items():
         layouts = [question.boxings.numbers.layouts[one] for one in question.sources[members[0]].layouts]
-        other = _second(problem, chosen, c)
+        other = second_best(problem, chosen, c)
         names = tuple(graph.values[question.sources[i].value].name for i in members)
         found.append(ParameterChoice(
             names, layouts[chosen[c]], _state_bytes(graph, answered, names), seconds,
-            layouts[other[0]] if other else None, other[1] if other else math.inf,
+            layouts[other[c]] if other else None, problem.cost(other) if other else math.inf,
         ))  # fmt: skip
     return found
-
-
-def _second(problem: Problem, chosen: Sequence[int], variable: int) -> tuple[int, float] | None:
-    """The best other choice of a variable on one mesh axis, and the cost with it (all others free on that axis)."""
-    found: list[tuple[float, int]] = []
-    for axis in range(problem.axes):
-        domains = list(problem.along(chosen, axis))
-        for pick in domains[variable]:
-            if pick == chosen[variable]:
-                continue
-            forced = [[pick] if v == variable else domain for v, domain in enumerate(domains)]
-            _, local = least(problem.network(forced, LARGEST), LARGEST)
-            found.append((problem.cost([domain[i] for domain, i in zip(forced, local, strict=True)]), pick))
-    if not found:
-        return None
-    cost, pick = min(found)
-    return pick, cost
 
 
 def _state_bytes(graph: Graph, answered: Graph, names: Sequence[str]) -> int:
@@ -236,4 +218,3 @@ def _state_bytes(graph: Graph, answered: Graph, names: Sequence[str]) -> int:
             if value.layout is not None:
                 total += math.prod(value.layout.shard_shape(value.type.shape, 0)) * value.type.itemsize
     return total
-

@@ -91,3 +91,18 @@ def _neighbourhoods(problem: Problem, picks: Sequence[int], axis: int) -> Iterat
 
 def _narrowed(domains: Domains, picks: Sequence[int], held: set[int]) -> Domains:
     return [[pick] if v in held else domain for v, (domain, pick) in enumerate(zip(domains, picks, strict=True))]
+
+
+def second_best(problem: Problem, chosen: Sequence[int], variable: int) -> list[int] | None:
+    """The best assignment with another choice of a variable on one mesh axis, all others free on that axis; None where there is none."""
+    found: list[tuple[float, int, list[int]]] = []
+    for axis in range(problem.axes):
+        domains = list(problem.along(chosen, axis))
+        for pick in domains[variable]:
+            if pick == chosen[variable]:
+                continue
+            forced = [[pick] if v == variable else domain for v, domain in enumerate(domains)]
+            _, local = least(problem.network(forced, LARGEST), LARGEST)
+            picks = [domain[i] for domain, i in zip(forced, local, strict=True)]
+            found.append((problem.cost(picks), pick, picks))
+    return min(found)[2] if found else None

@@ -10,6 +10,7 @@
     recomputed  what the backward pass computes again: bytes, seconds, line
     differences  what changed between two plans, and changes_text, the same as a screen of text
     pass_changes  what one pass changed, as counts and a unified diff
+    explain_tensor, explain_actor, explain_register  answers to questions, and answer_text, the same in words
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from oflow.view.memory import memory
 from oflow.view.notebook import plan_html, proof_html
 from oflow.view.perfetto import perfetto
 from oflow.view.picture import repr_svg, svg
+from oflow.view.questions import answer_text, explain_actor, explain_register, explain_tensor
 from oflow.view.recomputed import recomputed
 from oflow.view.replay import replay_picture
 from oflow.view.report import html
@@ -29,6 +31,7 @@ from oflow.view.text import schedule, text
 from oflow.view.timeline import bubbles, timeline
 
 __all__ = [
-    "boxings", "bubbles", "changes_text", "differences", "dot", "graph_events", "html", "memory", "pass_changes", "perfetto", "plan_html",
-    "proof_html", "recomputed", "replay_picture", "repr_svg", "scalar_events", "schedule", "svg", "text", "timeline",
+    "answer_text", "boxings", "bubbles", "changes_text", "differences", "dot", "explain_actor", "explain_register", "explain_tensor",
+    "graph_events", "html", "memory", "pass_changes", "perfetto", "plan_html", "proof_html", "recomputed", "replay_picture", "repr_svg",
+    "scalar_events", "schedule", "svg", "text", "timeline",
 ]  # fmt: skip

@@ -41,7 +41,7 @@ def matched_registers(first: Plan, second: Plan) -> list[Pair]:
 def _actors(plan: Plan) -> list[tuple[int, Place]]:
     found: list[tuple[int, Place]] = []
     for i, a in enumerate(plan.actor_templates):
-        shapes = tuple([plan.register_templates[p.register].shape for p in a.ports if p.direction == "out"])
+        shapes = tuple([plan.register_templates[p.register].shape for p in a.ports if p.direction == "out" and p.mode != "control"])
         found.append((i, ((a.stage, a.phase, a.stream), (unnumbered(a.name), shapes))))
     return found
 

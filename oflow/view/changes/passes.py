@@ -6,6 +6,7 @@ lines name actors and registers instead, one for all devices that run the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import unified_diff
@@ -49,8 +50,9 @@ class PassChanges:
         if not self.comparable:
             names = [*self.before, *self.after]
         counts = [_count(name, self.before.get(name), self.after.get(name)) for name in names]
-        told = f"{self.added} lines added, {self.removed} removed" if self.lines else "nothing that is shown here changed"
-        told = "nothing changed" if self.equal else told
+        told = f"{self.added} line{'s' * (self.added != 1)} added, {self.removed} removed"
+        if not self.lines:
+            told = "nothing changed" if self.equal else "nothing that is shown here changed"
         return f"{self.name}{f' (after {self.previous})' if self.previous else ''}: {', '.join(filter(None, counts))}; {told}"
 
 
@@ -58,7 +60,7 @@ def _count(name: str, before: int | None, after: int | None) -> str:
     def shown(number: int) -> str:
         return bytes_text(number) if "bytes" in name else f"{number:,}"
 
-    noun = name.removeprefix("bytes ")
+    noun = name.removeprefix("bytes ") if after != 1 else re.sub(r"^(\w+)s\b", r"\1", name)
     if before == after or before is None or after is None:
         return f"{shown(after if after is not None else before or 0)} {noun}"
     return f"{shown(before)} -> {shown(after)} {noun}"
