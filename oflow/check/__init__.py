@@ -99,7 +99,7 @@ def check(plan: Plan) -> Proof:
     check_rates(folded, t)
     fired = play(folded, t)
     graph = act_graph(folded, fired, t)
-    arenas, states = _memory(roles, graph, fired)
+    arenas, states = _memory(roles, graph)
     found = steady(graph)
     cycle = tuple(map(roles.unfolded_hand_over, hand_overs(graph, found)))
     acts = sum(template.acts * len(plan.rank_table[template.group]) for template in plan.actor_templates)
@@ -109,7 +109,7 @@ def check(plan: Plan) -> Proof:
     )  # fmt: skip
 
 
-def _memory(roles: Roles, graph: ActGraph, fired: np.ndarray) -> tuple[dict[str, int], dict[str, int]]:
+def _memory(roles: Roles, graph: ActGraph) -> tuple[dict[str, int], dict[str, int]]:
     """The memory proof on the folded plan, where its paths are the whole plan's; else on the whole plan."""
     plan = roles.whole
     if roles.plan is plan:
@@ -117,7 +117,7 @@ def _memory(roles: Roles, graph: ActGraph, fired: np.ndarray) -> tuple[dict[str,
     arena = blocks(roles.plan, graph.tables, "arena")
     if not roles.reached.intersection(map(roles.plan.register_template_of, arena.register[sharing(arena)].tolist())):
         try:
-            return check_memory(roles.plan, graph, act_graph(roles.local, fired))
+            return check_memory(roles.plan, graph, roles.at_home(graph))
         except OutOfMemory:
             raise
         except PlanError:

@@ -25,6 +25,8 @@ NOTHING = {"sum": 0, "max": -(1 << 62), "min": 1 << 62}
 RANDOM, RAISE = 1 << 40, 1 << 41
 Pull = tuple[int, Box, Box]
 """(source among those that the rank reads, region of the source's shard, region of the own shard)."""
+Cuts = dict[int, int]
+"""Of one axis: for each place where something begins or ends, the number of the cell that begins there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,7 @@ class _Moves:
             for box in boxes:
                 for axis, span in enumerate(box):
                     edges[axis].update(span)
-        cuts = [np.array(sorted(axis)) for axis in edges]
+        cuts = [{edge: cell for cell, edge in enumerate(sorted(axis))} for axis in edges]
         random = np.random.default_rng(0)
         cells = random.integers(0, RANDOM, (self._count(), *(max(len(c) - 1, 0) for c in cuts)))
         for values in self._rounds(cells):
@@ -250,7 +252,7 @@ class _Moves:
                 yield raised
 
     def _compare(
-        self, values: np.ndarray, here: list[Box], there: list[Box], cuts: list[np.ndarray], random: np.random.Generator
+        self, values: np.ndarray, here: list[Box], there: list[Box], cuts: list[Cuts], random: np.random.Generator
     ) -> None:
         layout = self.before.layout
         sizes = [n for s, n in zip(layout.sbp, layout.placement.mesh, strict=True) if s.is_partial]
@@ -271,7 +273,7 @@ class _Moves:
                 )  # fmt: skip
 
     def _received(
-        self, rank: int, values: np.ndarray, here: list[Box], own: Box, cuts: list[np.ndarray], random: np.random.Generator
+        self, rank: int, values: np.ndarray, here: list[Box], own: Box, cuts: list[Cuts], random: np.random.Generator
     ) -> np.ndarray:
         """What the rank holds after its pulls: a region that comes again is joined, what nobody writes is filled, as the kernel does."""
         whole = np.full(values.shape[1:], NOTHING[self.op])
@@ -316,8 +318,8 @@ def _moved(region: Box, box: Box) -> Box:
     return tuple((low + a, low + b) for (a, b), (low, _) in zip(region, box, strict=True))
 
 
-def _cells(region: Box, cuts: list[np.ndarray]) -> tuple[slice, ...]:
-    return tuple(slice(*np.searchsorted(axis, span)) for span, axis in zip(region, cuts, strict=True))
+def _cells(region: Box, cuts: list[Cuts]) -> tuple[slice, ...]:
+    return tuple([slice(axis[start], axis[stop]) for (start, stop), axis in zip(region, cuts, strict=True)])
 
 
 def _size(region: Box) -> int:

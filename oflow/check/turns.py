@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from oflow.arrays import starts
-from oflow.check.acts import ActGraph, run_numbers
+from oflow.check.acts import ActGraph, by_number, run_numbers
 from oflow.check.blocks import Blocks
 from oflow.check.loops import fixed, run
 from oflow.check.loops.turns import clock
@@ -91,7 +91,7 @@ def _chains(graph: ActGraph) -> _Chains:
     acting = graph.owners >= 0
     of[acting] = number.reshape(-1)[graph.owners[acting]]
     order = graph.topological[of[graph.topological] >= 0]
-    by_chain = order[np.argsort(of[order], kind="stable")]
+    by_chain = order[by_number(of[order], len(names))]
     length = np.bincount(of[order], minlength=len(names))
     place = np.zeros(len(graph), np.int64)
     place[by_chain] = run_numbers(length)
@@ -210,7 +210,7 @@ def _counted(
 ) -> np.ndarray:  # fmt: skip
     """arcs: those that are followed, to their `targets`."""
     nodes, steps = len(graph), int(needed.wraps.max(initial=0)) + 1
-    into = arcs[np.argsort(targets[arcs], kind="stable")]
+    into = arcs[by_number(targets[arcs], nodes)]
     start = fixed(starts(np.bincount(targets[arcs], minlength=nodes)))
     order, sources, distances = fixed(graph.topological), fixed(graph.sources[into]), fixed(graph.distances[into])
     proved = np.zeros(len(needed.end), bool)

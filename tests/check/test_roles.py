@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 import oflow as of
-from oflow.check import act_graph, check, check_layouts, check_memory, check_rates, fold, play, steady
+from oflow.check import ActGraph, act_graph, check, check_layouts, check_memory, check_rates, fold, play, steady
+from oflow.check.acts import DATA, SLOT
 from oflow.check.period import PER_SECOND, busy_seconds
 from oflow.check.references import check_references
 from oflow.errors import OflowError
@@ -116,6 +118,39 @@ def test_orders_are_unfolded_to_every_device(name):
     roles = fold(plan)
     assert roles.unfolded_order(roles.plan.order) == plan.order
     assert np.array_equal(np.unique(roles.rows), np.arange(roles.plan.actor_bases[-1]))
+
+
+def arcs(graph: ActGraph, row: Callable[[int], int], register: Callable[[int], int]) -> set[tuple[int, ...]]:
+    """(source row and act, waiting row and act, distance, kind, register) of what registers make an act wait for, rows renamed."""
+    own = np.flatnonzero((graph.kinds == DATA) | (graph.kinds == SLOT))
+    columns = (graph.sources, graph.waiters, graph.distances, graph.kinds, graph.refs)
+    rows, found = graph.owners.tolist(), set()
+    for source, waiter, distance, kind, ref in zip(*(column[own].tolist() for column in columns), strict=True):
+        found.add((row(rows[source]), graph.act(source), row(rows[waiter]), graph.act(waiter), distance, kind, register(ref)))
+    return found
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_arcs_at_home_are_those_of_one_device_in_the_whole_plan(name):
+    plan = compiled(name)
+    roles = fold(plan)
+    whole, folded = act_graph(plan, play(plan)), act_graph(roles.plan, play(roles.plan))
+    first = set(roles.representatives.values())
+    of_device = [actor.device for actor in plan.actors]
+    homes = [register.device for register in plan.registers]
+
+    def row(number: int) -> int:
+        return next(int(r) for r in np.flatnonzero(roles.rows == number) if of_device[r] in first)
+
+    def register(number: int) -> int:
+        template = roles.plan.register_template_of(number)
+        base, place = plan.register_bases[template], number - roles.plan.register_bases[template]
+        group = plan.rank_table[plan.register_templates[template].group]
+        return base + [rank for rank, device in enumerate(group) if device in first][place]
+
+    found = arcs(roles.at_home(folded), row, register)
+    wanted = {a for a in arcs(whole, int, int) if of_device[a[0]] == of_device[a[2]] == homes[a[6]] and homes[a[6]] in first}
+    assert found == wanted and found
 
 
 def other_peer(rng: random.Random, plan: of.Plan) -> of.Plan:
