@@ -28,7 +28,11 @@ def details(summary: str, text: str) -> str:
 
 def changes(before: str, after: str, around: int = 100) -> str:
     """What turns one text into the other, line by line, with so many equal lines around each change."""
-    lines = list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=around))[2:]
+    return diff(list(difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=around))[2:])
+
+
+def diff(lines: Sequence[str]) -> str:
+    """A unified diff without its head; dots where lines are left out."""
     shown = [("..." if number else "") if line.startswith("@@") else line.rstrip() for number, line in enumerate(lines)]
     return fence("\n".join(shown).strip("\n"), "diff", wrapped=True)
 

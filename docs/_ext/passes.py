@@ -9,15 +9,15 @@ from functools import cache
 
 import oflow as of
 from _ext import pass_examples
-from _ext.markdown import changes, details, fence, first_sentence
+from _ext.markdown import details, diff, fence, first_sentence
 from _ext.pass_examples import EXAMPLES
 from oflow.compiler import PASSES
 from oflow.errors import OflowError
 from oflow.graph import Graph
 from oflow.plan import Plan
 
-AROUND = 0
-"""Equal lines that are shown beside a changed one."""
+LINES = re.compile(r"  # pass_examples\.py:\d+$|pass_examples\.py:\d+ ", re.MULTILINE)
+"""Lines of the examples, which say nothing here."""
 
 
 def sections() -> str:
@@ -31,13 +31,15 @@ def section(name: str) -> str:
     made = program(name)
     if isinstance(made, OflowError):
         return f"{words}\n{type(made).__name__}:\n{fence(str(made), wrapped=True)}"
-    before, after = around(name)
-    if not before:
-        return words + fence(inspect.getsource(make), "python") + f"\nbecomes\n{fence(after)}"
-    whole = f"Before:\n{fence(before)}\nAfter:\n{fence(after)}"
-    if name == "expand":
-        return f"{words}\nThe graph\n{fence(before)}\nbecomes the plan\n{fence(after)}"
-    return words + changes(before, after, AROUND) + details("All of it, before and after", whole)
+    found = of.view.pass_changes(made.passes, name)
+    if not found.previous:
+        return f"{words}{fence(inspect.getsource(make), 'python')}\nbecomes\n{fence(text(made.passes[name]))}"
+    before, after = fence(text(made.passes[found.previous])), fence(text(made.passes[name]))
+    if not found.comparable:
+        return f"{words}\nThe graph\n{before}\nbecomes the plan\n{after}"
+    shown = diff([LINES.sub("", line) for line in found.lines])
+    whole = details("All of it, before and after", f"Before:\n{before}\nAfter:\n{after}")
+    return f"{words}{shown}\n{found.summary().partition(': ')[2]}.\n{whole}"
 
 
 def says(name: str) -> str:
@@ -59,22 +61,9 @@ def program(name: str) -> of.Program | OflowError:
         return refused
 
 
-def around(name: str) -> tuple[str, str]:
-    """The texts before and after a pass; nothing is before the first."""
-    made = program(name)
-    assert isinstance(made, of.Program)
-    before = PASSES.index(name) - 1
-    return (text(made.passes[PASSES[before]]) if before >= 0 else ""), text(made.passes[name])
-
-
 def text(thing: Graph | Plan) -> str:
-    """As `of.view.text`; of nodes and actors their names, not their numbers, which passes deal out anew, and no lines of the example."""
-    shown = re.sub(r"pass_examples\.py:\d+ ?", "", of.view.text(thing))
-    if isinstance(thing, Graph):
-        return re.sub(r" node \d+$", "", shown, flags=re.MULTILINE)
-    shown = re.sub(r"^( +)#\d+ ", r"\1", shown, flags=re.MULTILINE)
-    shown = re.sub(r"#(\d+)", lambda found: thing.actors[int(found[1])].name, shown)
-    return re.sub(r" +# *$", "", re.sub(r"%\d+:? ", "", shown), flags=re.MULTILINE)
+    """As `of.view.text`, without the lines of the example."""
+    return LINES.sub("", of.view.text(thing))
 
 
 def programs() -> str:

@@ -1,7 +1,7 @@
 """What one pass changed: its graph or plan as lines without row numbers, compared with those of the pass before it.
 
-Values keep their numbers through the passes, so a graph's own text is compared. A plan's rows are numbered anew by most passes: its
-lines name actors and registers instead, one for all devices that run the same.
+Values keep their numbers through the passes, so a graph's own text is compared, without the numbers of nodes. A plan's rows are numbered
+anew by most passes: its lines name actors and registers instead, one for all devices that run the same.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from oflow.graphtext import format_graph
 from oflow.plan import ActorTemplate, Plan, PortTemplate, RegisterTemplate
 from oflow.view.style import bytes_text, device_order, device_range, seconds_text
 
+_NUMBER = re.compile(r" node \d+$")
 AROUND = 1
 """Lines that stay the same and are shown beside a change."""
 
@@ -101,7 +102,9 @@ def _slot_nbytes(plan: Plan, register: RegisterTemplate) -> int:
 
 
 def _lines(thing: Graph | Plan) -> list[str]:
-    return format_graph(thing).splitlines() if isinstance(thing, Graph) else list(_plan_lines(thing))
+    if isinstance(thing, Plan):
+        return list(_plan_lines(thing))
+    return [_NUMBER.sub("", line) for line in format_graph(thing).splitlines()]
 
 
 def _plan_lines(plan: Plan) -> Iterator[str]:
