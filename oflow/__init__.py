@@ -16,8 +16,8 @@ from oflow.backends.compiled import to_arrays as _to_arrays
 from oflow.check.report import report as _report
 from oflow.checkpoint import read as load
 from oflow.compiler.chunks import chunk_placements
+from oflow.compiler.least_period import least_period_of as _least_period
 from oflow.compiler.packing import pack
-from oflow.compiler.resize import least_period_of as _least_period
 from oflow.compiler.resize import least_slots_of as _least_slots
 from oflow.compiler.schedules import choose_schedule
 from oflow.errors import (

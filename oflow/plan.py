@@ -142,6 +142,11 @@ class RegisterTemplate:
     ring: str = ""
     """Registers of one ring lie together, as their offsets said before the ring had a place; they share bytes in turn."""
 
+    @property
+    def slot_nbytes(self) -> int:
+        """Bytes of one slot on the rank whose shard is largest (aligned)."""
+        return max(aligned(t.nbytes) for t in self.types)
+
 
 # ---------------------------------------------------------------- stamped rows: made by the hundred thousand, so structs and not
 # dataclasses; they hold no cycles, so the collector need not look at them
@@ -319,6 +324,17 @@ class Plan:
     @property
     def devices(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(device for ranks in self.rank_table for device in ranks))
+
+
+def scratch_nbytes(plan: Plan) -> dict[str, int]:
+    """Bytes of scratch that each ``device/stream`` needs: those of its hungriest actor, since it runs one act at a time."""
+    sizes: dict[str, int] = {}
+    for actor in plan.actor_templates:
+        need = max((s.offset + max(aligned(t.nbytes) for t in s.types) for s in actor.scratch), default=0)
+        for device in plan.rank_table[actor.group]:
+            stream = f"{device}/{actor.stream}"
+            sizes[stream] = max(sizes.get(stream, 0), need)
+    return sizes
 
 
 def encoded(plan: Plan) -> bytes:

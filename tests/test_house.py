@@ -79,6 +79,12 @@ def test_no_pass_driver_or_view_names_an_operator():
             assert not named, f"{path.relative_to(ROOT)} knows {named}"
 
 
+def test_no_solver_is_timed():
+    """What a search finds depends on what is asked, and not on how fast the machine is."""
+    sources = (ROOT / "oflow").rglob("*.py")
+    assert [str(path) for path in sources if "time_limit" in path.read_text()] == []
+
+
 def test_the_readme_has_exactly_two_commands():
     text = (ROOT / "README.md").read_text()
     commands = [block.strip().splitlines() for block in text.split("```sh\n")[1:]]

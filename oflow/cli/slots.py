@@ -8,21 +8,22 @@ from collections.abc import Callable
 
 from oflow.check import check
 from oflow.cli.files import Given, Options, UsageError, opened
-from oflow.compiler.resize import device_nbytes, least_period_of, least_slots_of
-from oflow.sizing import VIEWS, Sizing, TradeOff, trade_off, what_would_help
+from oflow.compiler.least_period import least_period_of
+from oflow.compiler.resize import device_nbytes, least_slots_of
+from oflow.sizing import MEASURES, TOTAL, VIEWS, Sizing, TradeOff, trade_off, what_would_help
 from oflow.view.period import help_facts, help_text
 from oflow.view.slots import sizing_facts, sizing_text, trade_off_facts, trade_off_svg, trade_off_text
 
-OURS = ("period", "memory", "per")
+OURS = ("period", "memory", "per", "of")
 
 
 def explain_slots(path: str, options: Options, as_json: bool) -> None:
     """Print slots before and after: for ``period=SECONDS``, for ``memory=BYTES`` a device, else for the plan's own period, with the
-    curve; ``per=micro-batch`` looks at the steady state."""
+    curve; ``per=micro-batch`` looks at the steady state, ``of=fullest`` at the device that needs most."""
     asked, options = split_options(options)
     with opened(path, options) as given:
         made = _sizing(given, asked)
-        curve = None if {"period", "memory"} & asked.keys() else trade_off(given.plan, str(asked.get("per", "step")))
+        curve = None if {"period", "memory"} & asked.keys() else _curve(given, asked)
     if as_json:
         print(json.dumps(sizing_facts(made) | ({"curve": trade_off_facts(curve)} if curve else {})))
         return
@@ -44,13 +45,24 @@ def split_options(options: Options) -> tuple[Options, Options]:
         raise UsageError("give a period or a memory limit; the other one is what you are told")
     if asked.get("per", "step") not in VIEWS or ("memory" in asked and asked.get("per", "step") != "step"):
         raise UsageError(f"per={asked['per']}: slots are sized per {' or per '.join(VIEWS)}; a memory limit is for a step")
+    if asked.get("of", TOTAL) not in MEASURES or ("memory" in asked and "of" in asked):
+        raise UsageError(f"of={asked['of']}: slots are sized of {' or of '.join(MEASURES)} bytes; a memory limit is for the fullest device")
     return asked, {name: value for name, value in options.items() if name not in OURS}
 
 
 def _sizing(given: Given, asked: Options) -> Sizing:
     if "memory" in asked:
         return least_period_of(given.plan, int(asked["memory"]))
-    return least_slots_of(given.plan, asked.get("period"), str(asked.get("per", "step")))
+    return least_slots_of(given.plan, asked.get("period"), *_view(asked))
+
+
+def _curve(given: Given, asked: Options) -> TradeOff:
+    per, of = _view(asked)
+    return trade_off(given.plan, per, of=of)
+
+
+def _view(asked: Options) -> tuple[str, str]:
+    return str(asked.get("per", "step")), str(asked.get("of", TOTAL))
 
 
 def curve(given: Given, suffix: str, asked: Options) -> str:
@@ -60,9 +72,9 @@ def curve(given: Given, suffix: str, asked: Options) -> str:
     }  # fmt: skip
     if suffix not in makers:
         raise UsageError(f"slots cannot be written as {suffix or 'a file without suffix'}; it can be {', '.join(sorted(makers))}")
-    if asked.keys() - {"per"}:
-        raise UsageError("the curve shows all periods; it takes per=micro-batch alone")
-    return makers[suffix](trade_off(given.plan, str(asked.get("per", "step"))))
+    if asked.keys() - {"per", "of"}:
+        raise UsageError("the curve shows all periods; it takes per=micro-batch and of=fullest alone")
+    return makers[suffix](_curve(given, asked))
 
 
 def explain_period(path: str, options: Options, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from oflow.compiler.options import Options
 from oflow.compiler.order import played_templates
 from oflow.compiler.packing import MODEST, Buffer, load, pack, peak, successions
 from oflow.compiler.stage_times import COMPUTE
-from oflow.plan import ActorTemplate, Plan, PortTemplate, RegisterTemplate, aligned
+from oflow.plan import ActorTemplate, Plan, PortTemplate, RegisterTemplate, scratch_nbytes
 from oflow.types import TensorType
 
 SLOWER = 0.01
@@ -161,7 +161,7 @@ def _rings(plan: Plan, rows: list[int]) -> list[tuple[list[int], int]]:
 
 
 def _nbytes(template: RegisterTemplate) -> int:
-    return template.slots * max(aligned(t.nbytes) for t in template.types)
+    return template.slots * template.slot_nbytes
 
 
 def _device_classes(plan: Plan) -> dict[tuple[str, ...], list[int]]:
@@ -230,14 +230,8 @@ def _stream(plan: Plan, number: int) -> str:
 
 def _scratches(plan: Plan, arenas: dict[str, int]) -> dict[str, tuple[int, int]]:
     """One scratch region a stream behind the registers, as large as its hungriest actor needs; `arenas` grows by them."""
-    sizes: dict[str, int] = {}
-    for actor in plan.actor_templates:
-        need = max((s.offset + max(aligned(t.nbytes) for t in s.types) for s in actor.scratch), default=0)
-        for device in plan.rank_table[actor.group]:
-            stream = f"{device}/{actor.stream}"
-            sizes[stream] = max(sizes.get(stream, 0), need)
     found = {}
-    for stream, nbytes in sorted(sizes.items()):
+    for stream, nbytes in sorted(scratch_nbytes(plan).items()):
         device = stream.partition("/")[0]
         if nbytes:
             found[stream] = (arenas[device], nbytes)

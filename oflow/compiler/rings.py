@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from oflow.compiler.memory import CONTROL
 from oflow.compiler.options import Options
 from oflow.compiler.stage_times import COMPUTE
-from oflow.plan import ActorTemplate, Plan, PortTemplate, RegisterTemplate, aligned
+from oflow.plan import ActorTemplate, Plan, PortTemplate, RegisterTemplate
 
 AHEAD = 2
 """How many of the largest a ring holds."""
@@ -121,7 +121,7 @@ def _pulls_for_updates(plan: Plan, readers: dict[int, list[tuple[int, PortTempla
 
 
 def _nbytes(plan: Plan, register: int) -> int:
-    return max(aligned(t.nbytes) for t in plan.register_templates[register].types)
+    return plan.register_templates[register].slot_nbytes
 
 
 # ---------------------------------------------------------------- in what order, and where
@@ -150,7 +150,7 @@ def _in_a_ring(plan: Plan, name: str, units: Sequence[Sequence[Passing]]) -> Pla
     for i, j, wraps in _turns(offsets, sizes):
         for before in dict.fromkeys(n for one in units[j] for n in one.readers):
             for after in dict.fromkeys(one.writer for one in units[i]):
-                registers.append(_control(actors, before, after, wraps))
+                registers.append(replace(_control(actors, before, after, wraps), ring=name))
                 pulled = {one.register for one in units[j]}
                 actors[before] = _with_ports(actors[before], [PortTemplate(len(registers) - 1, "out", mode="control")])
                 actors[after] = _with_ports(actors[after], _waiting(actors[before], pulled, len(registers) - 1))

@@ -9,10 +9,13 @@
 from __future__ import annotations
 
 from oflow.sizing.bottleneck import Sensitivities, sensitivities, what_would_help
-from oflow.sizing.sizing import VIEWS, Sizing, SlotRow, TradeOff, size, trade_off, with_slots
+from oflow.sizing.curve import RESOLUTION, Point
+from oflow.sizing.loads import FULLEST, MEASURES, TOTAL, devices_of
+from oflow.sizing.sizing import VIEWS, Problem, Sizing, SlotRow, TradeOff, in_seconds, problem_of, size, trade_off, with_slots
 from oflow.sizing.what_if import Forecast, what_if
 
 __all__ = [
-    "VIEWS", "Forecast", "Sensitivities", "Sizing", "SlotRow", "TradeOff", "sensitivities", "size", "trade_off", "what_if",
-    "what_would_help", "with_slots",
+    "FULLEST", "MEASURES", "RESOLUTION", "TOTAL", "VIEWS", "Forecast", "Point", "Problem", "Sensitivities", "Sizing", "SlotRow",
+    "TradeOff", "devices_of", "in_seconds", "problem_of", "sensitivities", "size", "trade_off", "what_if", "what_would_help",
+    "with_slots",
 ]  # fmt: skip

@@ -6,8 +6,9 @@ Nodes are acts, arcs say that the target starts no earlier than the source ends,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from oflow.check.acts import MEET, SLOT, ActGraph
 from oflow.check.period import PER_SECOND
 from oflow.plan import Plan, PortTemplate, RegisterTemplate, aligned
 from oflow.sizing.classes import representatives
+from oflow.sizing.loads import Load
 
 Arc = tuple[int, int, int]
 """(source, target, distance)"""
@@ -56,6 +58,7 @@ class Flow:
     """`weights`: femtoseconds of each node. `arcs`: what holds for any slots; those of distance 0 go to a larger number.
 
     owners: actor row that stands for each node's class (-1: a meeting). fixed_nbytes: slots that nobody chooses (state, constants).
+    loads: whose largest is made small (`loads`); none: the bytes on all devices.
     """
 
     weights: tuple[int, ...]
@@ -63,14 +66,20 @@ class Flow:
     buffers: tuple[Buffer, ...]
     owners: tuple[int, ...]
     fixed_nbytes: int = 0
+    loads: tuple[Load, ...] = ()
 
     @property
     def slots(self) -> tuple[int, ...]:
         return tuple(buffer.slots for buffer in self.buffers)
 
-    def nbytes(self, slots: Iterable[int]) -> int:
-        """Bytes of all slots on all devices."""
-        return self.fixed_nbytes + sum(b.nbytes * n for b, n in zip(self.buffers, slots, strict=True))
+    @cached_property
+    def sums(self) -> tuple[Load, ...]:
+        """The loads whose largest is made small."""
+        return self.loads or (Load(self.fixed_nbytes, tuple((number, b.nbytes) for number, b in enumerate(self.buffers))),)
+
+    def nbytes(self, slots: Sequence[int]) -> int:
+        """Bytes of the largest load with these slots."""
+        return max(load.fixed + sum(nbytes * slots[b] for b, nbytes in load.buffers) for load in self.sums)
 
     def with_slots(self, slots: Iterable[int]) -> Flow:
         return replace(self, buffers=tuple(replace(b, slots=n) for b, n in zip(self.buffers, slots, strict=True)))
@@ -116,7 +125,8 @@ def femtoseconds(graph: ActGraph) -> list[int]:
 def chosen_registers(plan: Plan) -> set[int]:
     """The templates whose slots are a matter of speed and bytes alone: they carry bytes from act to act, and are no state.
 
-    Those of the host keep their slots: they let the caller work ahead, whose time is in no plan.
+    Those of the host keep their slots: they let the caller work ahead, whose time is in no plan. So do those in rings, which are laid
+    out already.
     """
     ports: dict[int, list[PortTemplate]] = {}
     for actor in plan.actor_templates:
@@ -127,7 +137,8 @@ def chosen_registers(plan: Plan) -> set[int]:
         for row, found in ports.items()
         if {p.direction for p in found} == {"in", "out"} and all(p.every and p.mode != "keep" for p in found)
         and not plan.rank_table[plan.register_templates[row].group][0].startswith("host:")
-        and plan.register_templates[row].region == "arena" and any(t.nbytes for t in plan.register_templates[row].types)
+        and plan.register_templates[row].region == "arena" and not plan.register_templates[row].ring
+        and any(t.nbytes for t in plan.register_templates[row].types)
     }  # fmt: skip
 
 

@@ -1,20 +1,24 @@
-"""The least bytes of slots for a period: relax, round, repair, decrease, and say how far from the optimum that may be.
+"""The least bytes of slots for a period (of the largest load, see `loads`): relax, round, repair, decrease, and say how far from the
+optimum that may be.
 
 The integer optimum is NP-complete even with one turn a period (Moreira, Basten, Geilen, Stuijk 2010). Slots come from the linear
 relaxation (`relaxed`) and from the cheapest cover of the cycles met so far (`cover`); where they make no schedule, the cheapest
-buffer of the cycle that is too long gets one more; then every buffer gives back what it can, largest first. Each schedule is
+buffer of the cycle that is too long gets one more; then every buffer gives back what it can, of the largest load first. Each schedule is
 kept in whole numbers (`Times`), so what comes out is proved to run at the period without a deadlock.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, gcd
+from math import ceil
 
 from oflow.sizing.cover import Clause, cover
 from oflow.sizing.flow import Flow
-from oflow.sizing.relaxed import TOLERANCE, relaxed
+from oflow.sizing.objective import TOLERANCE
+from oflow.sizing.relaxed import relaxed
+from oflow.sizing.sums import Sums
 from oflow.sizing.times import Times
 
 ROUNDS = 40
@@ -23,7 +27,7 @@ ROUNDS = 40
 
 @dataclass(frozen=True, slots=True)
 class Least:
-    """`slots` of each buffer; bytes of all slots of the flow, and a lower bound of them: `nbytes == bound` is the optimum."""
+    """`slots` of each buffer; bytes of the flow's largest load, and a lower bound of them: `nbytes == bound` is the optimum."""
 
     slots: tuple[int, ...]
     nbytes: int
@@ -39,45 +43,57 @@ class _Search:
         self.least = [b.least for b in flow.buffers]
         self.best: tuple[int, ...] = ()
         self.bound = 0
-        self.unit = gcd(*(b.nbytes for b in flow.buffers)) or 1
         self.by_bytes = sorted(range(len(flow.buffers)), key=lambda b: (-flow.buffers[b].nbytes, b))
+        self.sums = Sums(flow)
 
-    def chosen(self, slots: tuple[int, ...] | list[int]) -> int:
-        return sum(b.nbytes * n for b, n in zip(self.flow.buffers, slots, strict=True))
+    def cost(self, slots: Sequence[int]) -> tuple[int, int]:
+        """Bytes of the largest load, then of all slots."""
+        return self.flow.nbytes(slots), sum(b.nbytes * n for b, n in zip(self.flow.buffers, slots, strict=True))
 
-    def bounded(self, nbytes: float) -> None:
-        """A lower bound as a solver found it, less what it may be wrong by; sums of slots are multiples of `unit`."""
-        whole = self.unit * ceil(nbytes * (1 - TOLERANCE) / self.unit - TOLERANCE)
-        self.bound = max(self.bound, whole, self.chosen(self.least))
+    def bounded(self, nbytes: int) -> None:
+        """A lower bound that was found, beside what the least slots of each buffer take."""
+        self.bound = max(self.bound, nbytes, self.flow.nbytes(self.least))
 
     @property
     def proved(self) -> bool:
-        return self.chosen(self.best) <= self.bound
+        return self.flow.nbytes(self.best) <= self.bound
 
     def try_slots(self, wanted: list[int]) -> None:
         """Repair and decrease these slots; keep them where they are the cheapest so far."""
         self.times.reset()
+        self.sums.set(wanted)
         for b in self.by_bytes:
             slots = wanted[b]
             while cycle := self.times.hold(b, slots):
                 needed = {c: (slots if c == b else self.times.slots[c]) + 1 for c in cycle}
                 self.clauses[tuple(sorted(needed.items()))] = None
-                cheapest = min(cycle, key=lambda c: (self.flow.buffers[c].nbytes * (needed[c] > self.least[c]), c))
+                cheapest = min(cycle, key=lambda c: (*self._rise(c, needed[c]), c))
+                self.sums.add(cheapest, 1)
                 if cheapest == b:
                     slots += 1
                 else:
                     self.times.relax(cheapest, needed[cheapest])
         self._decrease()
-        if not self.best or self.chosen(self.times.slots) < self.chosen(self.best):
+        if not self.best or self.cost(self.times.slots) < self.cost(self.best):
             self.best = tuple(self.times.slots)
 
+    def _rise(self, buffer: int, slots: int) -> tuple[int, int]:
+        """What one more slot costs: bytes of the largest load, and of all; nothing up to those that the buffer needs in any case."""
+        if slots <= self.least[buffer]:
+            return 0, 0
+        return self.sums.rise(buffer), self.flow.buffers[buffer].nbytes
+
     def _decrease(self) -> None:
-        for b in self.by_bytes:
-            while self.times.slots[b] > self.least[b]:
-                fewer = self.times.slots[b] - 1
-                if cycle := self.times.hold(b, fewer):
-                    self.clauses[tuple(sorted((c, (fewer if c == b else self.times.slots[c]) + 1) for c in cycle))] = None
-                    break
+        """Take slots away while that makes no cycle too long: from the largest load, of its buffers the one with the largest slots."""
+        for b in self.sums.in_turn():
+            fewer = self.times.slots[b] - 1
+            if fewer < self.least[b]:
+                self.sums.settle(b)
+            elif cycle := self.times.hold(b, fewer):
+                self.clauses[tuple(sorted((c, (fewer if c == b else self.times.slots[c]) + 1) for c in cycle))] = None
+                self.sums.settle(b)
+            else:
+                self.sums.add(b, -1)
 
     def alone(self) -> None:
         """What each buffer needs even where all others have as many as they like."""
@@ -108,7 +124,7 @@ def least(flow: Flow, period: Fraction, rounds: int = ROUNDS) -> Least:
     search = _Search(flow, period)
     search.try_slots([b.slots for b in flow.buffers])
     search.alone()
-    search.bounded(0.0)
+    search.bounded(0)
     if not search.proved:
         fractional, nbytes = relaxed(flow, period, search.least)
         search.bounded(nbytes)
@@ -123,4 +139,4 @@ def least(flow: Flow, period: Fraction, rounds: int = ROUNDS) -> Least:
             search.try_slots(slots or list(search.best))
             for clause in list(search.clauses)[known:]:
                 search.widen(clause)
-    return Least(search.best, flow.nbytes(search.best), flow.fixed_nbytes + search.bound)
+    return Least(search.best, flow.nbytes(search.best), search.bound)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations
-from math import ceil, comb, gcd
+from math import ceil, comb
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -20,14 +20,13 @@ from oflow.check.period import PER_SECOND
 from oflow.errors import PlanError
 from oflow.sizing.flow import Arc, Flow
 from oflow.sizing.micro_batch import SteadyState
+from oflow.sizing.objective import Objective
 from oflow.sizing.ratio import Ratio, Stuck, long_period, ratio
-from oflow.sizing.relaxed import TOLERANCE
+from oflow.sizing.relaxed import relaxed
 from oflow.sizing.times import Times
 
 NODES = 200
-"""Of HiGHS's search tree; counted, so that the answer is reproducible."""
-SECONDS = 10.0
-"""What HiGHS does not count, its heuristics at a node, has this limit; it is met by chance only."""
+"""Of HiGHS's search tree; counted, not timed, so that the answer is the same on every machine."""
 PAIRS = 200
 """Pairs of blocks on the same stream up to which an order is looked for."""
 WHOLE = 40
@@ -37,7 +36,7 @@ SLOWER = Fraction(51, 50), 20
 
 
 class _Program:
-    """Columns: starts in periods, whole periods of each start, slots, one binary a pair on a stream."""
+    """Columns: starts in periods, whole periods of each start, slots, one binary a pair on a stream, bytes of the largest load."""
 
     def __init__(self, steady: SteadyState, period: Fraction) -> None:
         self.steady, flow = steady, steady.flow
@@ -45,11 +44,14 @@ class _Program:
         self.nodes, self.buffers = len(flow.weights), len(flow.buffers)
         self.pairs = [pair for stream in steady.free for pair in combinations(stream.blocks, 2)]
         self.placed = {block[0]: i for i, block in enumerate(block for stream in steady.free for block in stream.blocks)}
-        self.width = self.nodes + len(self.placed) + self.buffers + len(self.pairs)
+        self.width = self.nodes + len(self.placed) + self.buffers + len(self.pairs) + 1
+        self.objective = Objective(flow, [0] * self.buffers)
         self.entries: list[tuple[int, int, float]] = []
         self.low: list[float] = []
         self._arcs()
         self._streams()
+        for least, entries in self.objective.rows():
+            self.row(least, (self.width - 1, 1.0), *((self.slots_column(b), value) for b, value in entries))
 
     def row(self, least: float, *entries: tuple[int, float]) -> None:
         self.entries += [(len(self.low), column, value) for column, value in entries]
@@ -80,29 +82,28 @@ class _Program:
             self.row(self.seconds[u[-1]] - 1.0, (v[0], 1.0), (kv, -1.0), (u[-1], -1.0), (ku, 1.0), (first, -1.0))
             self.row(self.seconds[v[-1]], (u[0], 1.0), (ku, -1.0), (v[-1], -1.0), (kv, 1.0), (first, 1.0))
 
-    def solve(self) -> tuple[list[float], float]:
+    def solve(self) -> tuple[list[float], int]:
         """(values of the columns, lower bound in bytes); no values where no schedule was found."""
         flow, whole = self.steady.flow, np.ones(self.width)
-        whole[: self.nodes] = 0
+        whole[: self.nodes] = whole[-1] = 0
         if len(flow.buffers) > WHOLE:
             whole[self.slots_column(0) : self.slots_column(len(flow.buffers))] = 0
         low, high = np.full(self.width, 0.0), np.full(self.width, np.inf)
-        high[self.width - len(self.pairs) :] = 1.0
+        high[self.width - 1 - len(self.pairs) : -1] = 1.0
         # nobody starts later than all work before it takes, and each block waits less than a period for its turn
         latest = ceil(sum(self.seconds)) + len(self.placed) + 1
         high[: self.nodes + len(self.placed)] = latest
         costs = np.zeros(self.width)
+        costs[-1] = 1.0
         for number, buffer in enumerate(flow.buffers):
             low[self.slots_column(number)] = buffer.least
-            costs[self.slots_column(number)] = buffer.nbytes
-        scale = max(costs.max(), 1.0)
         rows, columns, values = zip(*self.entries, strict=True)
         matrix = csr_array((values, (rows, columns)), shape=(len(self.low), self.width))
         found = milp(
-            costs / scale, integrality=whole, bounds=Bounds(low, high), constraints=LinearConstraint(matrix, np.array(self.low)),
-            options={"node_limit": NODES, "mip_rel_gap": 0.0, "time_limit": SECONDS},
+            costs, integrality=whole, bounds=Bounds(low, high), constraints=LinearConstraint(matrix, np.array(self.low)),
+            options={"node_limit": NODES, "mip_rel_gap": 0.0},
         )  # fmt: skip
-        return [] if found.x is None else found.x.tolist(), float(found.mip_dual_bound or 0.0) * scale
+        return [] if found.x is None else found.x.tolist(), self.objective.bound(float(found.mip_dual_bound or 0.0))
 
 
 def too_many(steady: SteadyState) -> bool:
@@ -122,9 +123,9 @@ def ordered(steady: SteadyState, period: Fraction) -> tuple[Flow | None, int]:
         names = ", ".join(stream.name for stream in steady.free)
         raise PlanError(f"{names}: the plan's order never becomes cyclic, and there is too much on them to find one")
     program = _Program(steady, period)
-    values, nbytes = program.solve()
-    unit = gcd(*(b.nbytes for b in steady.flow.buffers)) or 1
-    bound = unit * ceil(nbytes * (1 - TOLERANCE) / unit - TOLERANCE)
+    values, bound = program.solve()
+    # where the search ended before it knew anything, what holds for any order is known all the same
+    bound = max(bound, relaxed(steady.flow, period, [b.least for b in steady.flow.buffers])[1])
     if not values:
         return None, bound
     meeting = {node: together[0] for together in steady.partners for node in together[1:]}
@@ -137,8 +138,8 @@ def ordered(steady: SteadyState, period: Fraction) -> tuple[Flow | None, int]:
     return replace(steady.flow, arcs=tuple(arcs)), bound
 
 
-def full_rate(steady: SteadyState) -> tuple[Flow, Fraction]:
-    """The flow ordered for the shortest period that could be found, and that period.
+def full_rate(steady: SteadyState) -> tuple[Flow, Fraction, Fraction]:
+    """The flow ordered for the shortest period that could be found, that period, and a lower bound of any.
 
     No period is shorter than a cycle of arcs asks for, nor than what a stream's blocks take one after the other, waits inside
     a block included; where these have no order, slightly longer ones are tried. Raises PlanError where none of them has.
@@ -147,12 +148,13 @@ def full_rate(steady: SteadyState) -> tuple[Flow, Fraction]:
     if isinstance(free, Stuck):
         raise PlanError("the micro-batches of this plan wait for each other in a circle; check it first")
     period = max(free.period, steady.busiest, *(_one_by_one(steady.flow, stream.blocks) for stream in steady.free))
+    bound = period
     factor, tries = SLOWER
     for _ in range(tries):
         flow, _ = ordered(steady, period)
         exact = None if flow is None else ratio(flow, [0] * len(flow.buffers))
         if flow is not None and isinstance(exact, Ratio):
-            return flow, max(exact.period, steady.busiest)
+            return flow, max(exact.period, steady.busiest), bound
         period *= factor
     raise PlanError(f"no order of the streams runs a micro-batch every {float(period / PER_SECOND):.6g} s")
 

@@ -14,20 +14,18 @@ from scipy.optimize import linprog
 from scipy.sparse import csr_array
 
 from oflow.sizing.flow import Flow
-
-TOLERANCE = 1e-6
-"""By how much of a bound HiGHS may be wrong (its own tolerances are 1e-7)."""
+from oflow.sizing.objective import TOLERANCE, Objective
 
 
-def relaxed(flow: Flow, period: Fraction, least: list[int]) -> tuple[list[float], float]:
-    """(slots of each buffer, bytes of all that are chosen) of the cheapest fractional schedule; `least`: what each has at least.
+def relaxed(flow: Flow, period: Fraction, least: list[int]) -> tuple[list[float], int]:
+    """(slots of each buffer, lower bound in bytes) of the cheapest fractional schedule; `least`: what each has at least.
 
-    Without a solution, where `period` is below the full rate or HiGHS gives up: `least` itself, which is always a bound.
+    Of the schedules whose largest load is smallest, one with the fewest bytes on all devices. Without a solution, where `period` is
+    below the full rate or HiGHS gives up: `least` itself, which is always a bound.
     """
     nodes, buffers = len(flow.weights), len(flow.buffers)
-    costs = np.array([b.nbytes for b in flow.buffers], float)
     if not period or not buffers:
-        return [float(n) for n in least], float(costs @ np.array(least, float)) if buffers else 0.0
+        return [float(n) for n in least], flow.nbytes(least)
     seconds = np.array([float(w / period) for w in flow.weights])
     arcs = np.array([a for a in flow.arcs if a[0] != a[1]], np.int64).reshape(-1, 3)
     rows = [np.arange(len(arcs)), np.arange(len(arcs))]
@@ -42,12 +40,23 @@ def relaxed(flow: Flow, period: Fraction, least: list[int]) -> tuple[list[float]
             values.append(np.array([1.0] * count + [-1.0] * count + [-1.0]))
             limits.append(np.array([-buffer.initial - seconds[list(ends)].sum()]))
             row += 1
-    matrix = csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(row, nodes + buffers))
-    bounds = [(None, None)] * nodes + [(n, None) for n in least]
-    scale = max(costs.max(), 1.0)
-    found = linprog(
-        np.concatenate([np.zeros(nodes), costs / scale]), A_ub=matrix, b_ub=np.concatenate(limits), bounds=bounds, method="highs"
-    )
+    objective = Objective(flow, [0] * buffers)
+    for low, entries in objective.rows():
+        rows.append(np.full(len(entries) + 1, row))
+        columns.append(np.array([*(nodes + b for b, _ in entries), nodes + buffers]))
+        values.append(np.array([*(-value for _, value in entries), -1.0]))
+        limits.append(np.array([-low]))
+        row += 1
+    matrix = csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=(row, nodes + buffers + 1))
+    limit, free = np.concatenate(limits), [(None, None)] * nodes + [(n, None) for n in least]
+    costs = np.zeros(nodes + buffers + 1)
+    costs[-1] = 1.0
+    found = linprog(costs, A_ub=matrix, b_ub=limit, bounds=[*free, (0.0, None)], method="highs")
     if not found.success:
-        return [float(n) for n in least], float(costs @ np.array(least, float))
-    return found.x[nodes:].tolist(), float(found.fun) * scale
+        return [float(n) for n in least], flow.nbytes(least)
+    bound, most = objective.bound(found.fun), float(found.fun) * (1 + TOLERANCE) + TOLERANCE
+    if len(flow.sums) > 1:
+        costs[nodes:-1] = [b.nbytes / objective.scale for b in flow.buffers]
+        again = linprog(costs, A_ub=matrix, b_ub=limit, bounds=[*free, (0.0, most)], method="highs")
+        found = again if again.success else found
+    return found.x[nodes:-1].tolist(), bound

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 
-from oflow.sizing import Sizing, SlotRow, TradeOff
+from oflow.sizing import FULLEST, TOTAL, Sizing, SlotRow, TradeOff
 from oflow.view import style
 from oflow.view.style import bytes_text, label, rect, seconds_text
 from oflow.view.table import table
 
 SHOWN = 24
 """Registers that a table shows, those with most bytes first; --json has all."""
+NEAR = 1e-9
+"""Share of a period that is no difference."""
+WHAT = {
+    ("step", TOTAL): "slots", ("micro-batch", TOTAL): "slots", ("step", FULLEST): "live bytes of the fullest device",
+    ("micro-batch", FULLEST): "slots of the fullest device",
+}  # fmt: skip
+"""What the bytes are, by view and measure."""
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720.0, 420.0, 84.0, 30.0, 74.0, 52.0
 
 
@@ -18,8 +25,8 @@ def sizing_text(sizing: Sizing) -> str:
     """What slots change, the bytes before and after, the period, and how far from the least that may be."""
     saved = 1.0 - sizing.nbytes / sizing.before if sizing.before else 0.0
     proof = "proved least" if sizing.exact else f"at most {sizing.gap:.2%} above the least ({sizing.bound:,} bytes)"
-    head = f"slots: {sizing.before:,} -> {sizing.nbytes:,} bytes ({-saved:+.1%}), {proof}"
-    head += f"; period {seconds_text(sizing.period)} a {sizing.per}"
+    head = f"{WHAT[sizing.per, sizing.of]}: {sizing.before:,} -> {sizing.nbytes:,} bytes ({-saved:+.1%}), {proof}"
+    head += f"; period {seconds_text(sizing.period)} a {sizing.per}{_fastest(sizing)}"
     changed = [row for row in sizing.rows if row.before != row.after]
     lines = [
         (row.register, row.line, f"x{row.devices}", bytes_text(row.nbytes), str(row.before), str(row.after), _added(row))
@@ -30,6 +37,16 @@ def sizing_text(sizing: Sizing) -> str:
     rest = len(sizing.rows) - len(changed)
     foot = f"  {rest} other register{'s' * (rest != 1)} keep{'s' * (rest == 1)} the slots they have\n" if rest else ""
     return f"{head}\n{table(('register', 'line', 'devices', 'a slot', 'before', 'after', 'bytes'), lines)}{foot}"
+
+
+def _fastest(sizing: Sizing) -> str:
+    """How much shorter the period could be, where that was asked or is not known."""
+    within = "" if sizing.memory is None else f" within {sizing.memory:,} bytes a device"
+    if sizing.memory is None and (sizing.per == "step" or sizing.period > sizing.asked * (1 + NEAR)):
+        return ""
+    if sizing.period_gap <= NEAR:
+        return f", proved least{within}" if within else ""
+    return f", at most {sizing.period_gap:.2%} above the least{within} ({seconds_text(sizing.fastest)})"
 
 
 def _added(row: SlotRow) -> str:
@@ -43,7 +60,7 @@ def trade_off_text(found: TradeOff) -> str:
     lines = [
         (seconds_text(one.period), f"{one.nbytes:,}", f"{one.bound:,}", f"{one.gap:.2%}", bytes_text(one.nbytes)) for one in found.sizings
     ]
-    head = f"slots against period, a {found.per}; now {nbytes:,} bytes"
+    head = f"{WHAT[found.per, found.of]} against period, a {found.per}; now {nbytes:,} bytes"
     head += f" at {seconds_text(now)}" if found.per == "step" else ""
     return f"{head}\n{table(('period', 'bytes', 'at least', 'gap', ''), lines)}"
 
@@ -57,7 +74,7 @@ def trade_off_facts(found: TradeOff) -> dict[str, object]:
         }
         for one in found.sizings
     ]  # fmt: skip
-    return {"per": found.per, "current": {"period_seconds": found.current[0], "nbytes": found.current[1]}, "points": points}
+    return {"per": found.per, "of": found.of, "current": {"period_seconds": found.current[0], "nbytes": found.current[1]}, "points": points}
 
 
 def sizing_facts(sizing: Sizing) -> dict[str, object]:
@@ -69,12 +86,14 @@ def sizing_facts(sizing: Sizing) -> dict[str, object]:
     return {
         "per": sizing.per, "period_seconds": sizing.period, "asked_seconds": sizing.asked, "before_nbytes": sizing.before,
         "nbytes": sizing.nbytes, "bound_nbytes": sizing.bound, "gap": sizing.gap, "exact": sizing.exact, "registers": rows,
+        "of": sizing.of, "bound_seconds": sizing.fastest, "period_gap": sizing.period_gap, "memory_nbytes": sizing.memory,
     }  # fmt: skip
 
 
 def trade_off_svg(found: TradeOff) -> str:
     """The curve as an SVG: bytes of slots along, period upwards, steps between the points, the bound dashed, the plan as it is."""
-    title = f"period against bytes of slots, a {found.per}"
+    what = "bytes of slots" if found.of == TOTAL else WHAT[found.per, found.of]
+    title = f"period against {what}, a {found.per}"
     now = [found.current] if found.per == "step" else []
     slowest = found.sizings[-1].period
     low, high = _range([s.period for s in found.sizings] + [t for t, _ in now])
@@ -96,7 +115,8 @@ def trade_off_svg(found: TradeOff) -> str:
     for tick in _ticks(low, high, [*style.ticks(high - low, 6), high - low][1]):
         body.append(f'<line class="of-line" x1="{LEFT}" y1="{y(tick):.1f}" x2="{WIDTH - RIGHT}" y2="{y(tick):.1f}"/>')
         body.append(label(LEFT - 6, y(tick) + 3.5, seconds_text(tick), "of-soft", 10, "end"))
-    body.append(label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, "bytes of slots on all devices", "of-soft", 11, "middle"))
+    along = f"{what} on all devices" if found.of == TOTAL else what
+    body.append(label((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, along, "of-soft", 11, "middle"))
     body.append(label(10, TOP - 10, "period", "of-soft", 11))
     body.append(_steps([(x(s.bound), y(s.period)) for s in found.sizings], y(high), ' stroke-dasharray="4 3"'))
     body.append(_steps([(x(s.nbytes), y(s.period)) for s in found.sizings], y(high), ' stroke-width="2"'))
