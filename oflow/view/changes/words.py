@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from oflow.view.changes.plans import SECTIONS, Change, Field, PlanChanges
+from oflow.view.changes.change import SECTIONS, Change, Field, PlanChanges
 from oflow.view.style import bytes_text, seconds_text
 from oflow.view.table import table
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oflow.plan import ActorTemplate, Plan, PortTemplate, at_rank
+from oflow.plan import Plan, PortTemplate, at_rank
+from oflow.view.questions.lookup import Lookup
 from oflow.view.questions.names import Known, rows_of
-from oflow.view.questions.steady import Steady, Wait, steady_state
+from oflow.view.questions.steady import Wait
 from oflow.view.style import device_range
 
 
@@ -60,12 +61,13 @@ def known_actors(plan: Plan) -> Known:
 def explain_actor(plan: Plan, name: str) -> tuple[ActorAnswer, ...]:
     """Answers about the actors that `name` means, as `explain_register` finds them. Raises `Unknown`, which lists near names."""
     rows = rows_of("actor", name, known_actors(plan))
-    state = steady_state(plan)
-    return tuple(actor_answer(plan, row, state) for row in rows)
+    found = Lookup(plan)
+    return tuple(actor_answer(found, row) for row in rows)
 
 
-def actor_answer(plan: Plan, row: int, state: Steady | None) -> ActorAnswer:
+def actor_answer(found: Lookup, row: int) -> ActorAnswer:
     """The answer about one actor template."""
+    plan, state = found.plan, found.state
     actor = plan.actor_templates[row]
     devices = plan.rank_table[actor.group]
     costs = [(at_rank(actor.costs, rank), device) for rank, device in enumerate(devices)]
@@ -73,35 +75,29 @@ def actor_answer(plan: Plan, row: int, state: Steady | None) -> ActorAnswer:
     scratch = max((part.offset + max(kind.nbytes for kind in part.types) for part in actor.scratch), default=0)
     data = [port for port in actor.ports if port.mode != "control"]
     order = {way: tuple(dict.fromkeys(
-        name for port in actor.ports if port.mode == "control" and port.direction == way for name in _others(plan, port, row)
+        name for port in actor.ports if port.mode == "control" and port.direction == way for name in _others(found, port, row)
     )) for way in ("in", "out")}  # fmt: skip
     return ActorAnswer(
         actor.name, device_range(devices), actor.stream, actor.stage, actor.phase, actor.acts,
         tuple((call.op, call.line or actor.line) for call in actor.calls), max(plan.machine.seconds(*one) for one in costs),
         round(actor.acts * max(moved, default=0)), scratch, actor.priority, actor.rendezvous,
-        _uses(plan, [p for p in data if p.direction == "in"], row), _uses(plan, [p for p in data if p.direction == "out"], row),
+        _uses(found, [p for p in data if p.direction == "in"], row), _uses(found, [p for p in data if p.direction == "out"], row),
         order["in"], order["out"], state.busy_share(row) if state else None, state.critical.get(row, 0.0) if state else None,
         state.waits(row) if state else (),
     )  # fmt: skip
 
 
-def _uses(plan: Plan, ports: list[PortTemplate], row: int) -> tuple[Use, ...]:
+def _uses(found: Lookup, ports: list[PortTemplate], row: int) -> tuple[Use, ...]:
     """Ports on one register (shards of several devices) are one."""
-    found: dict[int, Use] = {}
+    uses: dict[int, Use] = {}
     for port in ports:
-        register = plan.register_templates[port.register]
-        use = Use(register.name, register.layout, register.slots, port.every, port.mode, _others(plan, port, row))
-        found.setdefault(port.register, use)
-    return tuple(found.values())
+        register = found.plan.register_templates[port.register]
+        use = Use(register.name, register.layout, register.slots, port.every, port.mode, _others(found, port, row))
+        uses.setdefault(port.register, use)
+    return tuple(uses.values())
 
 
-def _others(plan: Plan, port: PortTemplate, row: int) -> tuple[str, ...]:
+def _others(found: Lookup, port: PortTemplate, row: int) -> tuple[str, ...]:
     """The actors at the other end of a port."""
-    way = "in" if port.direction == "out" else "out"
-    return tuple(
-        other.name for number, other in enumerate(plan.actor_templates) if number != row and _binds(other, port.register, way)
-    )
-
-
-def _binds(actor: ActorTemplate, register: int, way: str) -> bool:
-    return any(port.register == register and port.direction == way for port in actor.ports)
+    others = [number for number, one in found.users[port.register] if number != row and one.direction != port.direction]
+    return tuple(found.plan.actor_templates[number].name for number in dict.fromkeys(others))

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from oflow.plan import ActorTemplate, Plan, PortTemplate, RegisterTemplate, aligned, at_rank
+from oflow.view.questions.lookup import Lookup
 from oflow.view.questions.names import Known, rows_of
-from oflow.view.questions.steady import Held, Steady, steady_state
+from oflow.view.questions.steady import Held
 from oflow.view.style import device_range
 
 KEPT, STASH, OFFLOADED, STEP, ORDER = "kept", "stash", "offloaded", "step", "order"
@@ -85,21 +86,30 @@ def explain_register(plan: Plan, name: str) -> tuple[RegisterAnswer, ...]:
     Raises `Unknown`, which lists near names.
     """
     rows = rows_of("register", name, known_registers(plan))
-    state = steady_state(plan)
-    return tuple(register_answer(plan, row, state) for row in rows)
+    found = Lookup(plan)
+    return tuple(register_answer(found, row) for row in rows)
 
 
-def register_answer(plan: Plan, row: int, state: Steady | None) -> RegisterAnswer:
+def register_answer(found: Lookup, row: int) -> RegisterAnswer:
     """The answer about one register template."""
+    plan, state = found.plan, found.state
     register = plan.register_templates[row]
-    users = [(actor, port) for actor in plan.actor_templates for port in actor.ports if port.register == row]
+    users = [(plan.actor_templates[number], port) for number, port in found.users.get(row, ())]
     writers, readers = ([(a, p) for a, p in users if p.direction == way] for way in ("out", "in"))
     held, freed = state.held(row) if state else (None, ())
     return RegisterAnswer(
         register.name, register.region, register.state, register.layout, register.shape, register.mesh, register.slots, register.initial,
-        tuple(_places(plan, register)), tuple(_user(plan, *one) for one in writers), tuple(_user(plan, *one) for one in readers),
-        _life(plan, register, writers, readers), held, freed, _shares(plan, row), tuple(sorted(state.handed.get(row, ()))) if state else (),
+        tuple(_places(plan, register)), _users(plan, writers), _users(plan, readers), _life(plan, register, writers, readers), held, freed,
+        found.sharing(row), tuple(sorted(state.handed.get(row, ()))) if state else (),
     )  # fmt: skip
+
+
+Users = Sequence[tuple[ActorTemplate, PortTemplate]]
+
+
+def _users(plan: Plan, found: Users) -> tuple[User, ...]:
+    """Ports of one actor on one register (shards of several devices) are one."""
+    return tuple({actor.name: _user(plan, actor, port) for actor, port in found}.values())
 
 
 def _user(plan: Plan, actor: ActorTemplate, port: PortTemplate) -> User:
@@ -116,9 +126,6 @@ def _places(plan: Plan, register: RegisterTemplate) -> Iterator[Place]:
         yield Place(device_range(devices), len(devices), kind_text, nbytes, register.slots * nbytes, offset)
 
 
-Users = Sequence[tuple[ActorTemplate, PortTemplate]]
-
-
 def _life(plan: Plan, register: RegisterTemplate, writers: Users, readers: Users) -> str:
     if not any(kind.nbytes for kind in register.types):
         return ORDER
@@ -128,27 +135,3 @@ def _life(plan: Plan, register: RegisterTemplate, writers: Users, readers: Users
         return OFFLOADED
     late = any(actor.phase in ("B", "I", "W") for actor, _ in readers)
     return STASH if late and writers and writers[0][0].phase == "F" else STEP
-
-
-def _shares(plan: Plan, row: int) -> tuple[str, ...]:
-    """The arena registers whose bytes on this one's first device overlap it."""
-    register = plan.register_templates[row]
-    device = plan.rank_table[register.group][0]
-    mine = _bytes_on(plan, register, device)
-    if mine is None or register.region != "arena" or not plan.arenas:
-        return ()
-    found = []
-    for number, other in enumerate(plan.register_templates):
-        theirs = _bytes_on(plan, other, device) if number != row and other.region == "arena" else None
-        if theirs and theirs[0] < mine[1] and mine[0] < theirs[1]:
-            found.append(other.name)
-    return tuple(found)
-
-
-def _bytes_on(plan: Plan, register: RegisterTemplate, device: str) -> tuple[int, int] | None:
-    devices = plan.rank_table[register.group]
-    if device not in devices:
-        return None
-    rank = devices.index(device)
-    offset, nbytes = at_rank(register.offsets, rank), register.slots * aligned(at_rank(register.types, rank).nbytes)
-    return (offset, offset + nbytes) if nbytes else None

@@ -2,86 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
 
 from oflow.boxings import TO_GLOBAL, Boxing
 from oflow.errors import PlanError
 from oflow.graph import Graph, Node, Parameter, SignatureChoice, Value, time_type
 from oflow.ops import REGISTRY
 from oflow.plan import Plan
+from oflow.view.questions.lookup import Lookup
 from oflow.view.questions.names import Known, rows_of
-from oflow.view.questions.registers import RegisterAnswer, register_answer
-from oflow.view.questions.steady import Steady, steady_state
-
-ANNOTATION, ASKED, OWNER, SPLIT, AUTOMATIC, EVERYWHERE, INFERENCE = (
-    "annotation", "to_global", "owner", "zero", "automatic", "no annotation", "inference"
+from oflow.view.questions.registers import register_answer
+from oflow.view.questions.tensor import (
+    ANNOTATION,
+    AUTOMATIC,
+    EVERYWHERE,
+    INFERENCE,
+    OWNER,
+    SPLIT,
+    Compiled,
+    Operator,
+    TensorAnswer,
 )  # fmt: skip
-"""Who asked for a layout: the user's annotation of a parameter or input, or to_global in the program; the parameter that it belongs to;
-zero=; layout="auto"; nobody, so all devices have all of it; inference, with the least seconds."""
 
 MOST_CHOICES = 8
 """Tensors up to which it is looked up what the next best signature would cost: each takes a search."""
-
-
-class Compiled(Protocol):
-    """A program, as `of.compile` makes it."""
-
-    passes: dict[str, Graph | Plan]
-    graph: Graph
-    plan: Plan
-    given: Any
-    specs: tuple[Any, ...]
-
-    def boxings(self) -> tuple[Boxing, ...]: ...
-
-    def signature_choices(self, values: Iterable[int]) -> dict[int, SignatureChoice]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Operator:
-    """An operator that makes or reads a tensor: in which actors it runs; wants: the layout it reads it in, where that is another."""
-
-    op: str
-    line: str
-    stage: int | None
-    phase: str
-    actors: tuple[str, ...]
-    wants: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class TensorAnswer:
-    """All about one logical tensor.
-
-    kind: parameter, state, input, gradient or value; of: the parameter whose state it is, or the value whose gradient. type: of all of it;
-    part: of one micro-batch, of which there are `times`. asked: who asked for the layout; line: where. choice: inference's, where it had
-    one, and no more than MOST_CHOICES tensors are meant. registers: that hold it or copies of it in other layouts. fate: what became of
-    it where it has no register of its own, else ""; again: actors that compute it again in the backward pass.
-    """
-
-    name: str
-    value: int
-    kind: str
-    of: str
-    type: str
-    part: str
-    times: int
-    layout: str
-    sbp: str
-    devices: str
-    mesh: tuple[int, ...]
-    asked: str
-    line: str
-    choice: SignatureChoice | None
-    writer: Operator | None
-    readers: tuple[Operator, ...]
-    boxings: tuple[Boxing, ...]
-    registers: tuple[RegisterAnswer, ...]
-    fate: str
-    again: tuple[str, ...]
-    outputs: tuple[str, ...]
 
 
 def explain_tensor(program: Compiled, name: str) -> tuple[TensorAnswer, ...]:
@@ -92,9 +36,8 @@ def explain_tensor(program: Compiled, name: str) -> tuple[TensorAnswer, ...]:
     """
     found = _Tensors(program)
     rows = rows_of("tensor", name, found.known())
-    state = steady_state(program.plan)
     choices = program.signature_choices(rows) if len(rows) <= MOST_CHOICES else {}
-    return tuple(found.answer(v, state, choices.get(v)) for v in rows)
+    return tuple(found.answer(v, choices.get(v)) for v in rows)
 
 
 def known_tensors(program: Compiled) -> Known:
@@ -102,14 +45,29 @@ def known_tensors(program: Compiled) -> Known:
     return _Tensors(program).known()
 
 
+def _rows_of_values(plan: Plan) -> dict[int, list[int]]:
+    """By value the register templates that hold it, with the copies of them that an offload makes."""
+    found: dict[int, list[int]] = {}
+    values: dict[str, int] = {}
+    for row, register in enumerate(plan.register_templates):
+        base, _, end = register.name.rpartition(".")
+        value = values.get(base, -1) if end in ("host", "back") and register.value < 0 else register.value
+        values[register.name] = value
+        if value >= 0:
+            found.setdefault(value, []).append(row)
+    return found
+
+
 class _Tensors:
     """The graphs of a program, as looked up by value: after inference, and as it runs."""
 
     def __init__(self, program: Compiled) -> None:
         self.program, self.plan, self.final = program, program.plan, program.graph
+        self.lookup = Lookup(program.plan)
         self.inferred, self.before = self._graph("infer_sbp"), self._graph("micro_batches")
         self.makers, self.readers = self.inferred.producers(), self.inferred.consumers()
         self.final_makers = self.final.producers()
+        self.pulls = [node for node in self.final.nodes if REGISTRY[node.op].lowering == "pull"]
         self.parameters = {p.value: p for p in self.inferred.parameters}
         self.gradients = {p.gradient: p.name for p in self._graph("differentiate").parameters if p.gradient is not None}
         self.updates = {p.update: p for p in self.inferred.parameters if p.update is not None}
@@ -117,6 +75,7 @@ class _Tensors:
         self.moved: dict[int, list[Boxing]] = {}
         for one in program.boxings():
             self.moved.setdefault(one.value, []).append(one)
+        self.rows = _rows_of_values(self.plan)
         self.actors: dict[int, list[str]] = {}
         for actor in self.plan.actor_templates:
             for node in actor.nodes:
@@ -158,7 +117,7 @@ class _Tensors:
 
     # ------------------------------------------------------------ answers
 
-    def answer(self, v: int, state: Steady | None, choice: SignatureChoice | None) -> TensorAnswer:
+    def answer(self, v: int, choice: SignatureChoice | None) -> TensorAnswer:
         value, maker = self.inferred.values[v], self.makers.get(v)
         name = self.names[v]
         layout = value.layout
@@ -166,14 +125,14 @@ class _Tensors:
         kind, of = self._kind(value)
         asked, line = self._asked(value)
         own = self._copies(v)
-        registers = [i for i, r in enumerate(self.plan.register_templates) if r.value in own or self._waits_on_host(r.name, own)]
+        registers = sorted(row for one in own for row in self.rows.get(one, ()))
         rate = maker.rate if maker else max([n.rate for n in self.readers.get(v, ())], default=1)
         return TensorAnswer(
             name, v, kind, of, str(value.type), str(time_type(self.inferred, v)), rate, str(layout), layout.sbp_text, str(layout.placement),
             layout.placement.mesh, asked, line, choice,
             self._operator(maker) if maker else None, tuple(self._reader(n, v) for n in self.readers.get(v, ())),
             tuple(self.moved.get(v, ())) + tuple(self._fed(value)),
-            tuple(register_answer(self.plan, i, state) for i in registers), self._fate(v), self._again(v),
+            tuple(register_answer(self.lookup, i) for i in registers), self._fate(v), self._again(v),
             tuple(one for one, out in self.inferred.outputs if out == v),
         )  # fmt: skip
 
@@ -247,26 +206,21 @@ class _Tensors:
     # ------------------------------------------------------------ memory
 
     def _copies(self, v: int) -> set[int]:
-        """The value and what boxings make of it, until another operator reads it."""
+        """The value and what boxings make of it, until another operator reads it; of an input also what the caller's memory holds."""
         found = {v}
         if (update := self.updates.get(v)) is not None:
             found.add(update.value)
-        for node in self.final.nodes:
-            if REGISTRY[node.op].lowering == "pull" and node.ins[0] in found:
-                named = self.final.values[node.outs[0]]
-                if node.outs[0] == v or node.outs[0] not in self.inferred.values or (named.name and v in self.inferred.inputs):
-                    found.update(node.outs)
-            elif node.outs and REGISTRY[node.op].lowering == "pull" and node.outs[0] in found and v in self.inferred.inputs:
-                found.add(node.ins[0])
+        fed = v in self.inferred.inputs
+        for node in self.pulls:
+            (source,), (made,) = node.ins[:1], node.outs
+            if source in found and (made not in self.inferred.values or (fed and self.final.values[made].name)):
+                found.add(made)
+            elif fed and made in found:
+                found.add(source)
         return found
 
-    def _waits_on_host(self, name: str, own: set[int]) -> bool:
-        """Whether a register is a copy that an offload makes of one of these."""
-        base, _, end = name.rpartition(".")
-        return end in ("host", "back") and any(r.name == base and r.value in own for r in self.plan.register_templates)
-
     def _fate(self, v: int) -> str:
-        if any(r.value == v for r in self.plan.register_templates):
+        if v in self.rows:
             return ""
         if v in self.updates:
             return f"written over {self.updates[v].name}, in its memory"

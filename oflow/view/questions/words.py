@@ -9,7 +9,7 @@ from oflow.boxings import INPUT, OUTPUT, Boxing
 from oflow.graph import SignatureChoice
 from oflow.view.questions.actors import ActorAnswer, Use
 from oflow.view.questions.registers import KEPT, OFFLOADED, ORDER, SHARED, STASH, RegisterAnswer, User
-from oflow.view.questions.tensors import ANNOTATION, ASKED, AUTOMATIC, EVERYWHERE, INFERENCE, OWNER, SPLIT, Operator, TensorAnswer
+from oflow.view.questions.tensor import ANNOTATION, ASKED, AUTOMATIC, EVERYWHERE, INFERENCE, OWNER, SPLIT, Operator, TensorAnswer
 from oflow.view.style import bytes_text, padded, seconds_text, widths_of
 
 Answer = TensorAnswer | ActorAnswer | RegisterAnswer
@@ -93,7 +93,7 @@ def _why(one: TensorAnswer) -> str:
 
 def _choice(one: SignatureChoice) -> str:
     alike = f", for {one.alike} that are alike" if one.alike > 1 else ""
-    chosen = f"{one.signature}{alike}: {seconds_text(one.work)} of work a step"
+    chosen = f"{one.signature}{alike}" + (f": {seconds_text(one.work)} of work a step" if one.work else "")
     whole = f"work and boxings of the whole step {seconds_text(one.seconds)}"
     if not one.second:
         reason = "it has no other signature here" if one.ways < 2 else "no other of its signatures fits the rest"
