@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -22,19 +21,7 @@ from tests.test_graphtext import small_graph
 from tests.view.report.test_data import perceptron
 from tests.view.things import rich_plan
 
-CHROMIUM = shutil.which("chromium")
 STATIC = files("oflow.view.report") / "static"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium (Debian: apt-get install chromium)")
-    drivers = pytest.importorskip("playwright.sync_api", reason="no Playwright (pip install oflow[browser])")
-    with drivers.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
