@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from oflow.check import ActGraph, Steady, act_graph, fold, play, steady
+from oflow.check.acts import SLOT
 from oflow.compiler.expand import column
 from oflow.compiler.options import Options
 from oflow.compiler.order import played_templates
@@ -61,7 +62,7 @@ def memory(plan: Plan, options: Options) -> Plan:
         graph, found = _timed(across)
         held = _held_up(plan, graph, found)
         if held and longest is None:
-            longest = float(_timed(plan)[1].period) * (1 + SLOWER)
+            longest = float(steady(_without_controls(graph, len(plan.register_templates))).period) * (1 + SLOWER)
         # a critical cycle without control registers is one of the plan as it was, too
         if longest is None or found.period <= longest:
             return min(across, within, key=lambda made: sum(made.arenas.values()))
@@ -113,6 +114,13 @@ def loads(plan: Plan) -> dict[str, int]:
 def _timed(plan: Plan) -> tuple[ActGraph, Steady]:
     graph = act_graph(plan, play(plan))
     return graph, steady(graph)
+
+
+def _without_controls(graph: ActGraph, first: int) -> ActGraph:
+    """The graph without what control registers, of templates `first` and on, make acts wait for."""
+    kept = (graph.kinds > SLOT) | (graph.refs < graph.plan.register_bases[first])
+    columns = ("sources", "targets", "waiters", "distances", "kinds", "refs")
+    return replace(graph, **{name: getattr(graph, name)[kept] for name in columns})
 
 
 def _lay_out(plan: Plan, lives: dict[int, _Life], length: int) -> Plan:
