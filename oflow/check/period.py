@@ -23,8 +23,8 @@ LARGEST = 1 << 62
 COARSER = 1000
 MANY = 200_000
 """Nodes from which on the first guess comes from steps that are played one after the other."""
-ROUNDS = 6
-"""How many: a pipeline's steps take the period from the second or third on."""
+ROUNDS = (3, 6)
+"""How many: a pipeline's steps take the period from the second or third on; more where nothing repeats in so few."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -145,7 +145,7 @@ def _steady(graph: ActGraph, weights: np.ndarray, unit: int, near: Steady | None
         starts = np.floor(near.starts * (PER_SECOND / unit))
         if starts.max(initial=0.0) * guess.denominator < LARGEST // 2:
             potential = starts.astype(np.int64) * guess.denominator
-    elif nodes >= MANY and (played := _played_cycle(graph, weights, compiled)) is not None:
+    elif nodes >= MANY and (played := next(filter(None, (_played_cycle(graph, weights, n, compiled) for n in ROUNDS)), None)):
         known, walked, potential = played
         potential *= known.denominator if known > guess else 1
         guess, cycle, stream = (known, walked, "") if known > guess else (guess, cycle, stream)
@@ -172,18 +172,20 @@ def _steady(graph: ActGraph, weights: np.ndarray, unit: int, near: Steady | None
             guess, parent, rising = worst, np.full(nodes, -1), np.ones(nodes, np.int64)
 
 
-def _played_cycle(graph: ActGraph, weights: np.ndarray, compiled: bool | None) -> tuple[Fraction, np.ndarray, np.ndarray] | None:
-    """What the last of some steps waits for, followed back until it repeats: a cycle, its ratio, and when the last step's acts start.
+def _played_cycle(
+    graph: ActGraph, weights: np.ndarray, steps: int, compiled: bool | None
+) -> tuple[Fraction, np.ndarray, np.ndarray] | None:
+    """What the last of so many steps waits for, followed back until it repeats: a cycle, its ratio, and when the last step's acts start.
 
     None where nothing repeats (no cycle bounds these steps) or numbers grow too large.
     """
     nodes = len(weights)
-    begun, parent = np.zeros(ROUNDS * nodes, np.int64), np.full(ROUNDS * nodes, -1)
+    begun, parent = np.zeros(steps * nodes, np.int64), np.full(steps * nodes, -1)
     columns = map(fixed, (graph.topological, *graph.arcs_into, graph.sources, graph.distances, weights))
-    if run(rounds, fixed(np.array([nodes, ROUNDS, LARGEST // 2])), *columns, begun, parent, compiled=compiled):
+    if run(rounds, fixed(np.array([nodes, steps, LARGEST // 2])), *columns, begun, parent, compiled=compiled):
         return None
     last = begun[-nodes:]
-    at, step = int(np.argmax(last)), ROUNDS - 1
+    at, step = int(np.argmax(last)), steps - 1
     seen, arcs = {at: 0}, list[int]()
     while (arc := int(parent[step * nodes + at])) >= 0:
         arcs.append(arc)
