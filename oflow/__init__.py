@@ -41,6 +41,7 @@ from oflow.frontend.constants import arange, constant, eye, full, identity, lins
 from oflow.frontend.precision import LossScale, Precision
 from oflow.frontend.recompute import recompute
 from oflow.graph import Graph
+from oflow.live import Progress
 from oflow.machine import Device, Link, Machine
 from oflow.ops import *  # noqa: F403
 from oflow.ops.op import op
@@ -85,7 +86,7 @@ __version__ = "0.4.0"
 __all__ = [
     "Action", "B", "DeadlockError", "Device", "Graph", "KernelMissing", "Layout", "Link", "LossScale", "Machine", "NotFiniteError",
     "OflowError", "OutOfMemory", "P", "Placement", "PlacementError", "Plan", "PlanError", "Precision", "Program", "ProgramFailed",
-    "ProtocolError", "Replay", "S", "SbpError", "Schedule", "ShapeError", "Spec", "Times", "Trace", "TraceError", "WorkerLost",
+    "Progress", "ProtocolError", "Replay", "S", "SbpError", "Schedule", "ShapeError", "Spec", "Times", "Trace", "TraceError", "WorkerLost",
     "choose_schedule", "chunk_placements", "compile", "data", "load", "nn",
     "op", "optim", "pack", "placement", "preset", "recompute", "sbp", "spec", "stage", "tap", "view",
     "arange", "constant", "eye", "full", "identity", "linspace", "ones", "tri", "zeros", *_ops.__all__,

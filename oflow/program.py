@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ from oflow.frontend.capture import Captured, Spec, capture, split_batch, time_sb
 from oflow.frontend.init import initial_value
 from oflow.frontend.precision import Precision
 from oflow.graph import Graph, Recomputed, SignatureChoice
+from oflow.live import Following, Progress, Reading, followed, form, length, phase, shown
 from oflow.machine import Machine
 from oflow.ops.tensor import user_line
 from oflow.plan import Plan
@@ -100,7 +103,8 @@ def compile(
         if not isinstance(one, Spec):
             raise ShapeError(f"inputs are described by of.spec(shape, dtype, placement, sbp), got {one!r}", line=line)
     split_batch(specs, micro_batches)
-    captured = capture(fn, specs)
+    with phase("trace"):
+        captured = capture(fn, specs)
     graph = captured.graph
     values = dict(graph.values)
     for v in graph.inputs:
@@ -109,7 +113,8 @@ def compile(
         machine, memory, optimizer=optimizer, micro_batches=micro_batches, schedule=schedule, layout=layout, recompute=recompute,
         offload=offload, strict=strict, zero=zero, bucket_nbytes=bucket_nbytes, precision=precision, slots=slots,
     )  # fmt: skip
-    passes = compiler.compile_graph(replace(graph, values=values), given)
+    with phase("compile"):
+        passes = compiler.compile_graph(replace(graph, values=values), given)
     shared = state.state if state is not None else State(seed)
     return Program(captured, specs, passes, shared, options, given, origin=state)
 
@@ -140,7 +145,8 @@ class Program:
         self._run: Run | None = None
         self._mirrors: dict[str, Kept] = {}
         self._mirrored = -1
-        self._streaming = False
+        self._streaming = self._metered = False
+        self._meter: Callable[[], Reading] | None = None
         self._expected = [(s.type.shape, np.dtype(s.type.dtype)) for s in specs]
         self._writes = any(p.update is not None for p in self.graph.parameters)
 
@@ -152,14 +158,42 @@ class Program:
         (result,) = self._steps([batch])
         return result
 
-    def stream(self, batches: Iterable[Any]) -> Iterator[Any]:
+    def stream(self, batches: Iterable[Any], *, progress: bool | Callable[[Progress], Any] = False) -> Iterator[Any]:
         """Results of all batches (tuples of inputs), in order. Steps overlap; a slow consumer slows `batches` down.
 
+        progress: True draws step, loss, rates, time left, busy shares and slots on stderr (a bar on a terminal, a line now and then
+        elsewhere); a function is called with them, an of.Progress, at most ten times a second and at the end.
         An error of the iterator, or leaving the loop, first finishes the steps that were begun.
         """
-        return self._steps(batches)
+        if progress is False:
+            return self._steps(batches)
+        return self._watched(batches, progress)
 
-    def _steps(self, batches: Iterable[Any]) -> Iterator[Any]:
+    def _watched(self, batches: Iterable[Any], progress: bool | Callable[[Progress], Any]) -> Iterator[Any]:
+        following = self.following(length(batches))
+        if callable(progress):
+            yield from followed(self._steps(batches), following, progress)
+            return
+        with shown(form()), closing(self._steps(batches)) as results:
+            yield from following.through(results)
+
+    def following(self, steps: int | None = None) -> Following:
+        """What counts results that pass through it, and makes the figures of `of.Progress`. From now on this program's streams are metered.
+
+        steps: how many there will be. Samples are rows of the first input, and tokens its elements, where they are whole numbers in rows.
+        """
+        self._metered = True
+        if self._run is not None:
+            self._meter = self._run.session.meter()
+        shape, kind = self._expected[0] if self._expected else ((), np.dtype("float32"))
+        tokens = math.prod(shape) if kind.kind in "iu" and len(shape) > 1 else None
+        return Following(steps, shape[0] if shape else None, tokens, self._reading)
+
+    def _reading(self) -> Reading | None:
+        """What the open run has counted."""
+        return self._meter() if self._meter is not None else None
+
+    def _steps(self, batches: Iterable[Any]) -> Generator[Any, None, None]:
         run = self._start()
         session, results, feed = run.session, run.results, run.feed
         session.overlap()
@@ -225,7 +259,7 @@ class Program:
         if self._run is not None:
             self._run.close()
             self._run.results.clear()
-            self._run = None
+            self._run = self._meter = None
 
     # ------------------------------------------------------------ starting
 
@@ -251,6 +285,7 @@ class Program:
             memory = new_memory(self.plan, self._options)
             self._link_state(memory)
             self._run = Run(self.plan, memory, self._options, self._deliver)
+            self._meter = self._run.session.meter() if self._metered else None
             if self not in self.state.programs:
                 self.state.programs.append(self)
         return self._run

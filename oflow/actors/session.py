@@ -17,12 +17,15 @@ from typing import Self
 
 from oflow.actors.actor import Actor, Message, Watch
 from oflow.actors.blocked import ActorState, deadlock
-from oflow.actors.streams import host_streams
+from oflow.actors.meter import ActorSlots
+from oflow.actors.streams import device_streams, host_streams
 from oflow.errors import DeadlockError
+from oflow.live import Reading
 from oflow.plan import Plan
 from oflow.trace import SlotEvent, SlotEvents, Span, Spans, Trace
 
 Launcher = Callable[[int, tuple[int, ...]], None]
+Meter = Callable[[], Reading]
 SlotCall = Callable[[int, int], None]
 """Called with a register row and a slot."""
 
@@ -71,6 +74,10 @@ class Session(ABC):
         """What was recorded so far. Call it after `drain`."""
 
     @abstractmethod
+    def meter(self) -> Meter:
+        """Count from now on how long each device stream works; returns what reads it, at any time and in any thread."""
+
+    @abstractmethod
     def close(self) -> None:
         """Stop the run. What runs now is finished first."""
 
@@ -103,6 +110,8 @@ class ActorSession(Session):
         rows = [row for stream in host_streams(plan) for row in plan.streams[stream]]
         self._hosted = {row: self._make(row, None, watch) for row in rows}
         self._sources = {row for row in rows if plan.actors[row].outs}
+        self._worked: dict[str, float] = {}
+        """Seconds that each device stream has worked; empty until somebody meters."""
 
     # ------------------------------------------------------------ for the caller
 
@@ -160,6 +169,13 @@ class ActorSession(Session):
 
     def trace(self) -> Trace:
         return Trace(Spans.of(self._spans).in_time(), SlotEvents.of(self._events), self.steps, self._source)
+
+    def meter(self) -> Meter:
+        worked, clock = self._worked, self._clock
+        for stream in device_streams(self.plan):
+            worked.setdefault(stream, 0.0)
+        slots = ActorSlots(self.plan, {**self._hosted, **self._device_actors()})
+        return lambda: Reading(clock(), dict(worked), slots(), slots.total)
 
     # ------------------------------------------------------------ for the drivers
 

@@ -11,6 +11,7 @@ from oflow.actors.session import initial_events
 from oflow.actors.simulator import VirtualTime
 from oflow.actors.streams import device_streams
 from oflow.actors.workers import assign
+from oflow.live import phase
 from oflow.machine import Machine
 from oflow.native import available
 from oflow.plan import Plan
@@ -55,8 +56,10 @@ def interpreted(plan: Plan, machine: Machine, steps: int, *, events: bool, share
         raise AssertionError(f"every actor is simulated, yet {message} found none")
 
     world = VirtualTime(plan, plan.streams, machine, make, None, nowhere, time, shared)
-    while world.advance():
-        pass
+    total = max(1, steps * sum(spec.acts for spec in plan.actors))
+    with phase(f"simulate {total:,} acts", lambda: len(world.spans) / total):
+        while world.advance():
+            pass
     if any(actor.act < steps * plan.actors[row].acts for row, actor in world.actors.items()):
         raise deadlock(plan, dict(sorted(world.actors.items())), world.streams.head, steps, f"{steps} steps are simulated")
     return Trace(Spans.of(world.spans).in_time(), SlotEvents.of(found), steps, "simulated")

@@ -25,9 +25,10 @@ class VirtualTime:
     def __init__(
         self, plan: Plan, streams: Iterable[str], machine: Machine, make: Callable[[int], Actor],
         launch: Sequence[Launcher] | None, elsewhere: Callable[[Message], None], time: list[float],
-        shares: Sequence[Sequence[str]] = (),
+        shares: Sequence[Sequence[str]] = (), worked: dict[str, float] | None = None,
     ) -> None:  # fmt: skip
-        """shares: the streams of each worker, where several share one; what stands in none has a worker of its own."""
+        """shares: the streams of each worker, where several share one; what stands in none has a worker of its own. worked: seconds of
+        the streams that are in it are added up there."""
         self.plan, self.time, self.spans = plan, time, list[Span]()
         self.streams = Streams(plan, streams, make)
         self.actors = {row: self.streams.own(row) for row in self.streams.rows}
@@ -40,6 +41,7 @@ class VirtualTime:
         self._waiting: list[deque[tuple[int, ...]] | None] = [None] * len(shares)  # None: the worker has nothing to do
         self._running: list[tuple[float, int, tuple[int, ...]]] = []
         self._started, self._launch, self._elsewhere = 0, launch, elsewhere
+        self._worked = {} if worked is None else worked
 
     def deliver(self, message: Message) -> None:
         actor = self.streams.actors[message[0]]
@@ -94,7 +96,10 @@ class VirtualTime:
             act, slots = self.actors[row].launch()
             if self._launch is not None:
                 self._launch[row](act, slots)
-            self.spans.append(Span(row, act, self.plan.actors[row].stream, self.time[0], stop))
+            stream = self.plan.actors[row].stream
+            self.spans.append(Span(row, act, stream, self.time[0], stop))
+            if stream in self._worked:
+                self._worked[stream] += stop - self.time[0]
         self._started += 1
         heappush(self._running, (stop, self._started, rows))
 
@@ -112,8 +117,9 @@ class SimulatorSession(ActorSession):
         super().__init__(plan, launch, freed=freed, granted=granted, checked=checked, recorded=recorded, epoch=epoch)
         used, watch = plan.machine if machine is None else machine, self._watch(self._events)
         self._world = VirtualTime(
-            plan, device_streams(plan), used, lambda row: self._make(row, 0, watch), launch, self._deliver, self._time
-        )
+            plan, device_streams(plan), used, lambda row: self._make(row, 0, watch), launch, self._deliver, self._time,
+            worked=self._worked,
+        )  # fmt: skip
         self._spans = self._world.spans
 
     def close(self) -> None:

@@ -108,10 +108,10 @@ class Worker:
 
     def __init__(
         self, plan: Plan, streams: Streams, launch: Sequence[Launcher], team: Team, box: Mailbox,
-        homes: Sequence[Mailbox], spans: list[Span] | None, zero: float,
+        homes: Sequence[Mailbox], spans: list[Span] | None, zero: float, worked: dict[str, float],
     ) -> None:  # fmt: skip
         self.plan, self.streams, self.launch, self.team, self.box = plan, streams, launch, team, box
-        self.homes, self.spans, self.zero = homes, spans, zero
+        self.homes, self.spans, self.zero, self.worked = homes, spans, zero, worked
 
     def run(self) -> None:
         team, step = self.team, self.step
@@ -137,8 +137,8 @@ class Worker:
         rows = streams.next()
         if not rows:
             return False
-        if self.spans is not None:
-            self._recorded(rows, self.spans)
+        if self.spans is not None or self.worked:
+            self._timed(rows)
         else:
             for row in rows:
                 act, slots = actors[row].launch()  # type: ignore[union-attr]
@@ -156,12 +156,16 @@ class Worker:
                 streams.wake(target)
         return True
 
-    def _recorded(self, rows: tuple[int, ...], spans: list[Span]) -> None:
+    def _timed(self, rows: tuple[int, ...]) -> None:
         for row in rows:
-            start = perf_counter()
+            stream, start = self.plan.actors[row].stream, perf_counter()
             act, slots = self.streams.own(row).launch()
             self.launch[row](act, slots)
-            spans.append(Span(row, act, self.plan.actors[row].stream, start - self.zero, perf_counter() - self.zero))
+            stop = perf_counter()
+            if self.spans is not None:
+                self.spans.append(Span(row, act, stream, start - self.zero, stop - self.zero))
+            if self.worked:
+                self.worked[stream] += stop - start  # no other worker has this stream
 
 
 class ThreadsSession(ActorSession):
@@ -219,7 +223,7 @@ class ThreadsSession(ActorSession):
             return self._make(row, 0, watch)
 
         streams = Streams(self.plan, share, make)
-        return Worker(self.plan, streams, self.launch, self._team, box, homes, spans if self.recorded else None, self._zero)
+        return Worker(self.plan, streams, self.launch, self._team, box, homes, spans if self.recorded else None, self._zero, self._worked)
 
     def close(self) -> None:
         """Stop the workers and wait for their threads."""

@@ -24,6 +24,7 @@ from oflow.check.references import check_references
 from oflow.check.roles import Roles, fold
 from oflow.check.uses import sharing
 from oflow.errors import OutOfMemory, PlanError
+from oflow.live import phase
 from oflow.plan import Plan
 
 __all__ = [
@@ -87,6 +88,7 @@ def alike(found: dict[str, T]) -> dict[str, T]:
     return {f"{some[0]} and {len(some) - 1} more" if len(some) > 1 else some[0]: value for (_, value), some in names.items()}
 
 
+@phase("check")
 def check(plan: Plan) -> Proof:
     """Prove the plan safe, or raise PlanError, DeadlockError (with the cycle) or OutOfMemory.
 

@@ -15,6 +15,7 @@ import numpy as np
 from oflow.arrays import Tables, durations, starts, tables
 from oflow.check.rates import replayed, windows
 from oflow.errors import ProtocolError
+from oflow.live import phase
 from oflow.plan import Plan
 
 DATA, SLOT, STREAM, MEET = range(4)
@@ -105,6 +106,7 @@ class _Arcs(NamedTuple):
     refs: np.ndarray
 
 
+@phase("arrange its acts")
 def act_graph(plan: Plan, fired: np.ndarray, t: Tables | None = None) -> ActGraph:
     """The act graph of a plan whose step was played; `fired` (see `play`) gives its topological order."""
     t = tables(plan) if t is None else t

@@ -17,6 +17,7 @@ from oflow.check.loops import fixed, run
 from oflow.check.loops.play import play_step
 from oflow.check.rates import replayed
 from oflow.errors import DeadlockError
+from oflow.live import phase
 from oflow.plan import Plan
 
 
@@ -61,15 +62,17 @@ def play(plan: Plan, t: Tables | None = None, *, compiled: bool | None = None) -
     meetings = int(t.meeting.max(initial=-1)) + 1
     bases = starts(t.acts)
     fired = np.empty(bases[-1], np.int64)
-    run(
-        play_step, fixed(np.array([actors])), fixed(bases), fixed(t.acts), board.done, fixed(board.stream), fixed(board.order), board.place,
-        fixed(board.take_start), fixed(board.take_every), fixed(board.take_arc),
-        fixed(board.give_start), fixed(board.give_every), fixed(board.give_arc),
-        fixed(board.target), board.tokens, board.cursor, board.waits,
-        fixed(t.meeting), fixed(starts(np.bincount(t.meeting[member], minlength=meetings))), fixed(members),
-        np.zeros(meetings, np.int64), np.zeros(actors, np.int64), np.arange(actors), np.ones(actors, np.int64), fired,
-        compiled=compiled,
-    )  # fmt: skip
+    with phase("play one step", lambda: board.done.sum() / max(1, bases[-1])):
+        run(
+            play_step, fixed(np.array([actors])), fixed(bases), fixed(t.acts), board.done,
+            fixed(board.stream), fixed(board.order), board.place,
+            fixed(board.take_start), fixed(board.take_every), fixed(board.take_arc),
+            fixed(board.give_start), fixed(board.give_every), fixed(board.give_arc),
+            fixed(board.target), board.tokens, board.cursor, board.waits,
+            fixed(t.meeting), fixed(starts(np.bincount(t.meeting[member], minlength=meetings))), fixed(members),
+            np.zeros(meetings, np.int64), np.zeros(actors, np.int64), np.arange(actors), np.ones(actors, np.int64), fired,
+            compiled=compiled,
+        )  # fmt: skip
     if (board.done < t.acts).any():
         raise _deadlock(plan, t, board)
     if (board.tokens != begun).any():

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from oflow.errors import OflowError, PlanError
+from oflow.live import phase
 from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, RegisterTemplate, at_rank
 from oflow.sbp import Box, Layout, Placement, Sbp
 
@@ -57,6 +58,7 @@ class _Wrong(Exception):
         super().__init__(text)
 
 
+@phase("check layouts")
 def check_layouts(plan: Plan) -> None:
     """Raises PlanError, naming actor and register, where a shard is not its layout's, or what an actor reads from other ranks is
     not what the layouts make of it. Registers that say no layout, scratch, and what is read in another shape are not looked at."""

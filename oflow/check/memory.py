@@ -7,9 +7,11 @@ from oflow.check.blocks import blocks, extents, nobody_owns, scratch_fits
 from oflow.check.room import room_text
 from oflow.check.turns import prove_turns
 from oflow.errors import OutOfMemory
+from oflow.live import phase
 from oflow.plan import Plan
 
 
+@phase("prove memory")
 def check_memory(
     plan: Plan, graph: ActGraph, paths: ActGraph | None = None, *, compiled: bool | None = None
 ) -> tuple[dict[str, int], dict[str, int]]:

@@ -17,6 +17,7 @@ import numpy as np
 from oflow.check.acts import ActGraph
 from oflow.check.loops import fixed, run
 from oflow.check.loops.potentials import raised_cycles, rounds, sweep
+from oflow.live import phase
 
 PER_SECOND = 10**15
 LARGEST = 1 << 62
@@ -49,6 +50,7 @@ class Steady:
         return self.potentials * (self.unit / self.parts / PER_SECOND)
 
 
+@phase("find the period")
 def steady(graph: ActGraph, *, near: Steady | None = None, compiled: bool | None = None) -> Steady:
     """The steady period of a graph, its critical cycle and the potentials that certify it.
 

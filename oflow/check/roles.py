@@ -30,6 +30,7 @@ from oflow.check.acts import DATA, SLOT, ActGraph
 from oflow.check.colours import colours
 from oflow.check.cycle import HandOver
 from oflow.check.quotient import Ranks, first_of, kept_ranks, places_of, quotient
+from oflow.live import phase
 from oflow.machine import Machine
 from oflow.plan import Plan
 
@@ -169,6 +170,7 @@ class Roles:
         return np.asarray(starts[place])
 
 
+@phase("find roles")
 def fold(plan: Plan, machine: Machine | None = None) -> Roles:
     """The roles of a plan on a machine (default: its own). Where no two devices are alike the folded plan is the plan itself."""
     if len(plan.devices) < 2:

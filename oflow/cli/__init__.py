@@ -17,6 +17,7 @@ from oflow.cli.files import Options, UsageError, parse_words
 from oflow.cli.look import check, explain, simulate, view_file
 from oflow.cli.train import bench, train
 from oflow.errors import OflowError
+from oflow.live import form, shown
 
 Command = Callable[[Namespace, list[str], Options], int | None]
 """Returns the exit code, where it is not 0."""
@@ -88,7 +89,8 @@ def parser() -> ArgumentParser:
         )
         made.add_argument("file", metavar="FILE", help=FILE_HELP)
         made.add_argument("words", nargs="*", metavar="WORD | key=value", help="what to show, a second file, or options")
-        made.add_argument("--json", action="store_true", help="print for machines")
+        made.add_argument("--json", action="store_true", help="print for machines: one JSON object a line (docs/live.md lists the keys)")
+        made.add_argument("--quiet", action="store_true", help="show no progress")
         made.add_argument("--debug", action="store_true", help="show the traceback of an error")
         _add_flags(name, made)
     return top
@@ -139,7 +141,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if flags:
             raise UsageError(f"there is no flag {flags[0]}; oflow {args.command} --help lists them")
         words, options = parse_words([*args.words, *more])
-        return COMMANDS[args.command][0](args, words, options) or 0
+        with shown(form(quiet=args.quiet, as_json=args.json)):
+            return COMMANDS[args.command][0](args, words, options) or 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -18,6 +18,7 @@ from oflow.check import load
 from oflow.compiler.schedules.plan import schedule_plan
 from oflow.errors import PlanError
 from oflow.graph import Graph
+from oflow.live import phase
 from oflow.plan import Plan
 from oflow.schedule import Listing, Schedule, Times, read_csv
 
@@ -143,7 +144,8 @@ def _program(file: Path, options: Options) -> Iterator[Given]:
         if not hasattr(module, "build"):
             raise UsageError(f"{file} does not define build(**options) -> of.Program")
         check_accepted(functions, options, str(file))
-        program = module.build(**taken(module.build, options))
+        with phase(f"build {file.name}"):
+            program = module.build(**taken(module.build, options))
         yield Given(file, program.plan, options, program, module)
     finally:
         if program is not None:

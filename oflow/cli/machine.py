@@ -5,17 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from oflow import machine as machines
 from oflow.calibrate import measure
-from oflow.calibrate.measure import Report
 from oflow.cli.files import Options, UsageError
+from oflow.live import phase
 from oflow.machine import PLAIN, Curve, Machine, Rates
 from oflow.plan import Plan
 from oflow.presets import preset
@@ -28,7 +23,13 @@ def bench_machine(args: Namespace, words: list[str], options: Options) -> None:
     """Measure, store, and print what was found."""
     if words or options:
         raise UsageError(f"bench machine does not know what {[*words, *options][0]!r} means; it has -o FILE and --seconds S")
-    with _progress(args.json) as report:
+    part, share = "", 0.0
+
+    def report(name: str, done: float) -> None:
+        nonlocal part, share
+        part, share = name, done
+
+    with phase(lambda: f"measuring {part}", lambda: share):
         found = measure(args.seconds, report)
     path = machines.save(found, args.output)
     rates = found.devices["cpu"].rates
@@ -60,6 +61,9 @@ def _gflops(rates: Rates, shape: tuple[int, int, int]) -> float:
 
 
 def _tables(found: Machine, rates: Rates) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console(width=None if sys.stdout.isatty() else 120)
     products = Table("m x k x n", *(name.partition(".")[2] for name in rates.products), title="matrix products, GF/s, one core")
     for m, n, k in SHOWN_PRODUCTS:
@@ -78,26 +82,6 @@ def _tables(found: Machine, rates: Rates) -> None:
         f"message between workers {found.link.latency * 1e9:.0f} ns, bytes of another core {found.link.bandwidth * 1e-9:.1f} GB/s, "
         f"an act {found.devices['cpu'].act * 1e9:.0f} ns; products of all workers at once take x {rates.crowded_products:.2f}"
     )
-
-
-def _progress(as_json: bool) -> AbstractContextManager[Report | None]:
-    return nullcontext(None) if as_json or not sys.stderr.isatty() else _Bar()
-
-
-class _Bar(AbstractContextManager["Report"]):
-    """A rich progress bar on stderr."""
-
-    def __init__(self) -> None:
-        columns = TextColumn("{task.description:28}"), BarColumn(), TimeElapsedColumn()
-        self._progress = Progress(*columns, console=Console(stderr=True))
-        self._task = self._progress.add_task("", total=1.0)
-
-    def __enter__(self) -> Report:
-        self._progress.start()
-        return lambda part, share: self._progress.update(self._task, description=part, completed=share)
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
 
 
 def machine_of(name: str | None, plan: Plan) -> Machine:

@@ -6,42 +6,60 @@ import itertools
 import json
 import math
 import operator
+import signal
 import statistics
 import sys
+import threading
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 from oflow.cli.files import Given, Options, UsageError, named, opened
 from oflow.cli.machine import bench_machine
 from oflow.errors import NotFiniteError, OflowError
+from oflow.live import Following, Progress, phase
+from oflow.live.lines import busy_text, rates
+from oflow.live.screen import json_line
 from oflow.view.style import seconds_text
 
-Report = Callable[[int, float], None]
 ROUND, FEWEST_STEPS = 0.01, 8
 """Seconds of a round of steps that is timed for a comparison; the steps of one at least, because the first fill a pipeline."""
 
 
 def train(args: Namespace, words: list[str], options: Options) -> None:
-    """Run build's program over all batches, show the loss, then the metrics of `evaluate`."""
+    """Run build's program over all batches, then print the loss and the metrics of `evaluate`.
+
+    Ctrl-C lets the steps that were begun end; then there is a summary and, if asked for, a checkpoint, and KeyboardInterrupt goes on.
+    """
     if words:
         raise UsageError(f"train does not know what {words[0]!r} means; options are key=value")
     with opened(args.file, options) as given:
         feed = _batches(given)
-        total = _length(given, feed)
-        losses, seconds = _run(given.program, feed, total, args.json)
+        following = _following(given, _length(given, feed))
+        losses, presses = _run(given.program, feed, following, args.json)
+        done = following.summary()
         _refuse_not_finite(losses)
-        if args.save:
-            given.program.save(args.save)
-        metrics = dict(given.module.evaluate(given.program)) if given.module and given.function("evaluate") else {}
-        _summary(losses, seconds, metrics, args.json)
+        if args.save and presses < 2:  # state that may be half updated is not kept
+            with phase("save"):
+                given.program.save(args.save)
+        metrics: dict[str, Any] = {}
+        if given.module and given.function("evaluate") and not presses:
+            with phase("evaluate"):
+                metrics = dict(given.module.evaluate(given.program))
+        _summary(done, metrics, args, presses)
+    if presses:
+        raise KeyboardInterrupt
+
+
+def _following(given: Given, steps: int | None) -> Following:
+    """What counts the program's steps."""
+    made = getattr(given.program, "following", Following)(steps)
+    assert isinstance(made, Following)
+    return made
 
 
 def _batches(given: Given) -> Iterable[Any]:
@@ -61,14 +79,48 @@ def _length(given: Given, feed: Iterable[Any]) -> int | None:
     return steps if isinstance(steps, int) else None
 
 
-def _run(program: Any, feed: Iterable[Any], total: int | None, as_json: bool) -> tuple[list[float], float]:
+def _run(program: Any, feed: Iterable[Any], following: Following, as_json: bool) -> tuple[list[float], int]:
+    """The losses, and how often Ctrl-C was pressed."""
     losses: list[float] = []
-    start = time.perf_counter()
-    with _reporter(total, as_json) as report:
-        for step, result in enumerate(program.stream(feed), 1):
+    with _interruptible() as presses, suppress(_Again):
+        for result in following.through(program.stream(_until(presses, feed))):
             losses.append(_loss(result))
-            report(step, losses[-1])
-    return losses, time.perf_counter() - start
+            if as_json:
+                print(json_line(following.progress()), flush=True)
+    return losses, len(presses)
+
+
+def _until(presses: list[int], feed: Iterable[Any]) -> Iterator[Any]:
+    """The batches until Ctrl-C is pressed."""
+    for batch in feed:
+        if presses:
+            print("stopping after the steps that have begun; Ctrl-C again stops at once", file=sys.stderr)
+            return
+        yield batch
+
+
+class _Again(KeyboardInterrupt):
+    """Ctrl-C once more: do not wait for the steps that were begun."""
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Ctrl-C adds to the list; the second one raises. Signals belong to the main thread: in another one nothing changes."""
+    presses: list[int] = []
+
+    def pressed(number: int, _: object) -> None:
+        presses.append(number)
+        if len(presses) > 1:
+            raise _Again
+
+    if threading.current_thread() is not threading.main_thread():
+        yield presses
+        return
+    before = signal.signal(signal.SIGINT, pressed)
+    try:
+        yield presses
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _loss(result: Any) -> float:
@@ -88,56 +140,21 @@ def _refuse_not_finite(losses: list[float]) -> None:
 # ---------------------------------------------------------------- what is shown
 
 
-def _reporter(total: int | None, as_json: bool) -> AbstractContextManager[Report]:
-    """Tells of each step: JSON lines, a progress bar on a terminal, else a line every tenth."""
-    if as_json:
-        return nullcontext(lambda step, loss: print(json.dumps({"step": step, "loss": loss}), flush=True))
-    if sys.stderr.isatty():
-        return _Bar(total)
-    return nullcontext(_lines(total))
-
-
-def _lines(total: int | None) -> Report:
-    """About ten lines over the run; with an unknown number of steps at 1, 2, 5, 10, 20, 50, ..."""
-
-    def round_number(step: int) -> bool:
-        return str(step).rstrip("0") in ("1", "2", "5")
-
-    def report(step: int, loss: float) -> None:
-        due = round_number(step) if total is None else step in (1, total) or step % max(1, total // 10) == 0
-        if due:
-            print(f"step {step}{f' of {total}' if total else ''}: loss {loss:.6g}", flush=True)
-
-    return report
-
-
-class _Bar(AbstractContextManager[Report]):
-    """A rich progress bar with step, loss and time left, on stderr."""
-
-    def __init__(self, total: int | None) -> None:
-        columns = (
-            MofNCompleteColumn(), BarColumn(), TextColumn("loss {task.fields[loss]:.5g}"), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(),
-        )  # fmt: skip
-        self._progress = Progress(*columns, console=Console(stderr=True))
-        self._task = self._progress.add_task("train", total=total, loss=math.nan)
-
-    def __enter__(self) -> Report:
-        self._progress.start()
-        return lambda step, loss: self._progress.update(self._task, completed=step, loss=loss)
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-
-def _summary(losses: list[float], seconds: float, metrics: dict[str, Any], as_json: bool) -> None:
-    loss = losses[-1] if losses else None
-    if as_json:
+def _summary(done: Progress, metrics: dict[str, Any], args: Namespace, presses: int) -> None:
+    if args.json:
         plain = {name: _plain(value) for name, value in metrics.items()}
-        print(json.dumps({"steps": len(losses), "loss": loss, "seconds": seconds, "metrics": plain}))
+        found = {"steps": done.step, "loss": done.loss, "seconds": done.seconds, "busy": done.busy, "interrupted": presses > 0}
+        print(json.dumps({**found, "metrics": plain}))
         return
-    each = f" ({seconds_text(seconds / len(losses))} a step)" if losses else ""
-    print(f"{len(losses)} steps in {seconds_text(seconds)}{each}" + (f", loss {loss:.6g}" if loss is not None else ""))
+    of = f" of {done.steps}" if presses and done.steps is not None else ""
+    each = f" ({seconds_text(done.seconds / done.step)} a step)" if done.step else ""
+    loss = f", loss {done.loss:.6g}" if done.loss is not None else ""
+    print(f"{done.step}{of} steps in {seconds_text(done.seconds)}{each}{loss}")
+    told = [*rates(done)[1:], *filter(None, [busy_text(done.busy)])]
+    if told:
+        print(", ".join(told))
+    if presses and args.save:
+        print(f"saved to {args.save} after step {done.step}" if presses < 2 else "not saved: the last steps may be half done")
     for name, value in metrics.items():
         text = f"{value:.6g}" if isinstance(_plain(value), float) else str(value)
         print(f"{name}:\n{text}" if "\n" in text else f"{name}: {text}")
@@ -161,7 +178,8 @@ def bench(args: Namespace, words: list[str], options: Options) -> None:
     with opened(args.file, options) as given:
         few = few_batches(given)
         feed = itertools.islice(itertools.cycle(few), args.warm_up + args.steps)
-        times = [time.perf_counter() for _ in given.program.stream(feed)]
+        following = Following(args.warm_up + args.steps)
+        times = [time.perf_counter() for _ in following.through(given.program.stream(feed))]
         laps = [stop - start for start, stop in itertools.pairwise(times)][max(0, args.warm_up - 1) :]
         median, acts = statistics.median(laps), sum(actor.acts for actor in given.plan.actors)
         facts = {"steps": len(laps), "median_seconds": median, "best_seconds": min(laps), "acts_per_second": acts / median}

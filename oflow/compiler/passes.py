@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from oflow.check import fold
 from oflow.check.references import check_references
 from oflow.compiler.options import Options
 from oflow.compiler.unfold import unfolded
 from oflow.graph import Graph, verify
+from oflow.live import phase
 from oflow.plan import Plan
 
 GraphPass = Callable[[Graph, Options], Graph]
@@ -34,23 +37,32 @@ class Passes:
         graph = list(made.values())[-1]
         verify(graph)
         for graph_pass in self.graph[len(made) - 1 :]:
-            graph = graph_pass(graph, given)
-            verify(graph)
+            with self._at(graph_pass):
+                graph = graph_pass(graph, given)
+                verify(graph)
             made[graph_pass.__name__] = graph
         return made
 
     def plans(self, graphs: Mapping[str, Graph], given: Options) -> Made:
         """All that was made, graphs first."""
-        plan = self.expand(graphs[self.graph[-1].__name__], given)
-        check_references(plan)
+        with self._at(self.expand):
+            plan = self.expand(graphs[self.graph[-1].__name__], given)
+            check_references(plan)
         made: Made = {**graphs, "expand": plan}
         for plan_pass in self.plan:
-            plan = made[plan_pass.__name__] = _verified(plan, plan_pass(plan, given))
+            with self._at(plan_pass):
+                plan = made[plan_pass.__name__] = _verified(plan, plan_pass(plan, given))
         roles = fold(plan)
         for plan_pass in self.folded:
-            roles = unfolded(roles, _verified(roles.plan, plan_pass(roles.plan, given)))
-            made[plan_pass.__name__] = roles.whole
+            with self._at(plan_pass):
+                roles = unfolded(roles, _verified(roles.plan, plan_pass(roles.plan, given)))
+                made[plan_pass.__name__] = roles.whole
         return made
+
+    def _at(self, one: Callable[..., Any]) -> AbstractContextManager[None]:
+        """The phase of a pass: its name and its place among all."""
+        names = [each.__name__ for each in (*self.graph, self.expand, *self.plan, *self.folded)]
+        return phase(f"pass {one.__name__} ({names.index(one.__name__) + 1} of {len(names)})")
 
 
 def _verified(before: Plan, made: Plan) -> Plan:

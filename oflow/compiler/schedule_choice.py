@@ -21,6 +21,7 @@ from oflow.compiler.stage_times import COMPUTE, stage_times
 from oflow.compiler.stages import stage_placements
 from oflow.errors import OflowError, OutOfMemory, PlacementError, PlanError
 from oflow.graph import Graph
+from oflow.live import phase
 from oflow.machine import Machine
 from oflow.plan import Plan, aligned
 from oflow.schedule import Schedule, Times, replay
@@ -161,9 +162,10 @@ def _stashes(plan: Plan, machine: Machine, homes: tuple[int, ...]) -> tuple[list
 def _compiled(graph: Graph, given: Options, run: Run, one: str | Schedule) -> tuple[ScheduleChoice, Passes | OflowError]:
     name = _name(one)
     try:
-        made = run(graph, replace(given, schedule=one))
-        plan = _plan(made)
-        proof = check(plan)
+        with phase(f"schedule {name}"):
+            made = run(graph, replace(given, schedule=one))
+            plan = _plan(made)
+            proof = check(plan)
     except OutOfMemory as error:
         return ScheduleChoice(name, refused="does not fit in memory"), error
     except OflowError as error:

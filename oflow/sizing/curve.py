@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from oflow.live import phase
 from oflow.sizing.flow import Flow
 from oflow.sizing.least import least
 from oflow.sizing.ratio import Stuck, ratio
@@ -64,12 +65,19 @@ def curve(at: Callable[[Fraction], Point], fastest: Fraction, slowest: Fraction,
 def _between(at: Callable[[Fraction], Point], low: Point, high: Point, resolution: Fraction) -> list[Point]:
     """`low` and points up to, not including, `high`."""
     found, work = [low], [(low, high)]
-    while work:
-        one, other = work.pop()
-        if one.nbytes <= other.nbytes or other.period - one.period <= one.period * resolution:
-            continue
-        middle = (one.period + other.period) / 2
-        made = at(Fraction(middle.numerator // middle.denominator))
-        found.append(made)
-        work += [(one, made), (replace(made, period=middle), other)]
+
+    def share() -> float:
+        """Of the periods between the two: those that are not waiting."""
+        return 1.0 - float(sum(other.period - one.period for one, other in work) / (high.period - low.period))
+
+    with phase(lambda: f"curve of slots, {len(found)} points", share):
+        while work:
+            one, other = work[-1]
+            if one.nbytes <= other.nbytes or other.period - one.period <= one.period * resolution:
+                work.pop()
+                continue
+            middle = (one.period + other.period) / 2
+            made = at(Fraction(middle.numerator // middle.denominator))
+            found.append(made)
+            work[-1:] = [(one, made), (replace(made, period=middle), other)]
     return found

@@ -20,7 +20,7 @@ PROGRAMS = (
 )  # fmt: skip
 STATE = (
     "ACT", "LIMIT", "MISSING", "NEXT", "HELD", "PHASE", "FULL", "WAITING", "OWED", "ACKED", "IDLE", "POINTER", "QUEUE", "HEAP",
-    "HEAP_SIZE", "MET", "GOING", "ENDED", "RECORDS", "WANTED", "CLOCK", "SECONDS", "AGENDA", "SPANS",
+    "HEAP_SIZE", "MET", "GOING", "ENDED", "RECORDS", "WANTED", "CLOCK", "SECONDS", "AGENDA", "SPANS", "WORKED",
 )  # fmt: skip
 SHARED = ("STOP", "STEPS", "AWAKE", "PARKED", "FINISHED", "RINGS")
 """Addresses in memory that all workers see. PARKED, FINISHED (steps whose acts it has all made): one word a worker, a cache line
@@ -30,8 +30,10 @@ NUMBERS = (
     "GOING_CALL", "SEEN_STEPS", "LEFT", "DRAINING", "WANTED_COUNT", "RECORDING", "RECORD_COUNT", "RECORD_CAPACITY", "RECORD_ROOM",
     "BUSY", "BUDGET_START", "DOUBT", "PENDING", "ROW", "CALL", "CALL_END", "STATUS", "STARTED",
     "YIELD", "SYSCALL", "FUTEX", "CLOCK_GETTIME", "GETPPID", "OWNER", "SPINS", "YIELDS",
-    "VIRTUAL", "TIME", "AGENDA_COUNT", "BEGUN", "SPAN_COUNT",
+    "VIRTUAL", "TIME", "AGENDA_COUNT", "BEGUN", "SPAN_COUNT", "METERED", "LOOKED",
 )  # fmt: skip
+"""METERED: whether the nanoseconds that each stream works are counted, in WORKED. LOOKED: when the clock was last read for that, 0 after
+a rest; an act that follows another without one began when that ended, so the clock is read once an act."""
 FIELDS = (*TABLES, *PROGRAMS, *STATE, *SHARED, *NUMBERS)
 AT: Any = namedtuple("World", FIELDS)(*range(len(FIELDS)))
 

@@ -14,15 +14,18 @@ from time import perf_counter
 import numpy as np
 
 from oflow.actors.blocked import deadlock
+from oflow.actors.meter import SlotCount
 from oflow.actors.native import fields
 from oflow.actors.native.compiled import Compiled, PythonPrograms
 from oflow.actors.native.fields import IDLE, READY, STOPPED
 from oflow.actors.native.state import ActorView, head_of
 from oflow.actors.native.team import Team, Workers
 from oflow.actors.native.world import NUMBER
-from oflow.actors.session import Launcher, Session, SlotCall, initial_events
+from oflow.actors.session import Launcher, Meter, Session, SlotCall, initial_events
+from oflow.actors.streams import HOST
 from oflow.actors.threads import threads
 from oflow.errors import DeadlockError
+from oflow.live import Reading
 from oflow.plan import Plan
 from oflow.trace import EVENTS, SlotEvent, SlotEvents, Span, Spans, Trace
 
@@ -127,6 +130,20 @@ class NativeSession(Session):
             else:
                 events.append(SlotEvent(c * NANOSECOND - self._zero, a, b, EVENTS[kind - fields.WRITE]))
         return Trace(Spans.of(spans).in_time(), SlotEvents.of(events), self.steps, "measured")
+
+    def meter(self) -> Meter:
+        t, worlds = self._team.compiled.tables, self._team.worlds
+        slots, states = SlotCount(t, self._team.worker), [world.arrays for world in worlds]
+        streams = [(n, name) for n, name in enumerate(t.streams) if not name.startswith(HOST)]
+        clock = self._clock
+        for world in worlds:
+            world["METERED"] = 1
+
+        def read() -> Reading:
+            worked = sum((state["worked"] for state in states), np.zeros(1, np.int64)) * NANOSECOND
+            return Reading(clock(), {name: float(worked[n]) for n, name in streams}, slots(states), slots.total)
+
+        return read
 
     def close(self) -> None:
         self._fail(RuntimeError("the session is closed"))

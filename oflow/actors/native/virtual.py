@@ -14,6 +14,7 @@ from oflow.actors.native.state import ActorView, head_of
 from oflow.actors.native.world import World, common, words
 from oflow.actors.streams import HOST
 from oflow.arrays import Tables, durations, no_programs, starts, tables
+from oflow.live import phase
 from oflow.machine import Machine
 from oflow.native import addresses
 from oflow.plan import Plan
@@ -26,7 +27,9 @@ def virtual_time(plan: Plan, machine: Machine, steps: int, *, events: bool) -> T
     """See `oflow.actors.simulate`. Raises DeadlockError when nobody can act before the end."""
     t = _free_hosts(tables(plan))
     world = _world(t, durations(plan, machine), steps, events)
-    _routine()(world.address)
+    total = max(1, steps * int(t.acts.sum()))
+    with phase(f"simulate {total:,} acts", lambda: world["SPAN_COUNT"] / total):
+        _routine()(world.address)
     state = world.arrays
     if (state["act"][: len(t.acts)] < steps * t.acts).any():
         views = {row: ActorView(t, state, state["act"], row) for row in range(len(t.acts))}

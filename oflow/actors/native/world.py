@@ -170,7 +170,7 @@ class World:
             "ACT": actors, "LIMIT": actors, "MISSING": actors, "NEXT": ports, "HELD": ports, "PHASE": ports, "FULL": ports,
             "WAITING": ports, "OWED": int(owed_start[-1]), "ACKED": ports, "IDLE": streams, "POINTER": streams,
             "QUEUE": streams + 1, "HEAP": actors, "HEAP_SIZE": streams, "MET": int(t.meeting.max(initial=0)) + 1,
-            "WANTED": int(called.sum()), "CLOCK": 4,
+            "WANTED": int(called.sum()), "CLOCK": 4, "WORKED": streams,
         }  # fmt: skip
         for field, size in sizes.items():
             self.put(field, zeros(max(size, 1)))

@@ -16,6 +16,7 @@ from oflow.check.loops import run
 from oflow.compiler.packing import valleys
 from oflow.compiler.packing.greedy import Buffer
 from oflow.compiler.packing.joined import Part, join
+from oflow.live import phase
 from oflow.native import available
 
 JOINED = (4, 0, 2)
@@ -36,12 +37,11 @@ Column = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 def tighten(buffers: Sequence[Buffer], offsets: list[int], bound: int, effort: int) -> list[int]:
     """Offsets with a peak below that of `offsets` where `effort` steps find some, and no less than `bound`."""
-    best = list(offsets)
+    best, spent = list(offsets), 0
     parts = _apart(buffers)
-    for alone, part in enumerate(parts, 1):
-        share = effort // (len(parts) + 1 - alone)
-        found, work = _least(buffers, part, best, bound, share)
-        effort -= work
+    for done, part in enumerate(parts):
+        found, work = _least(buffers, part, best, bound, (effort - spent) // (len(parts) - done))
+        spent += work
         for i, offset in zip(part, found, strict=True):
             best[i] = offset
     return best
@@ -96,16 +96,17 @@ def _restarted(questions: list[Question], capacity: int, effort: int) -> tuple[l
     """Offsets within the capacity, where some are found, and the steps taken."""
     spent = 0
     open_ = list(questions)
-    for turn, length in zip(range(RESTARTS), _lengths(), strict=False):
-        if spent >= effort or not open_:
-            break
-        question = open_[turn % len(open_)]
-        status, work = question.search(capacity, turn // len(open_), min(SHORTEST * length, effort - spent))
-        spent += work
-        if status == valleys.FOUND:
-            return question.offsets(), spent
-        if status == valleys.IMPOSSIBLE:
-            open_.remove(question)
+    with phase(f"pack {len(questions[0].parts)} buffers into {capacity:,} bytes", lambda: spent / effort):
+        for turn, length in zip(range(RESTARTS), _lengths(), strict=False):
+            if spent >= effort or not open_:
+                break
+            question = open_[turn % len(open_)]
+            status, work = question.search(capacity, turn // len(open_), min(SHORTEST * length, effort - spent))
+            spent += work
+            if status == valleys.FOUND:
+                return question.offsets(), spent
+            if status == valleys.IMPOSSIBLE:
+                open_.remove(question)
     return None, spent
 
 

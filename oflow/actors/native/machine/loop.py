@@ -24,7 +24,7 @@ from oflow.actors.native.fields import (
     STOPPED,
     TICK,
 )
-from oflow.actors.native.machine.records import now, record, tick
+from oflow.actors.native.machine.records import count_work, look, now, record, tick
 from oflow.actors.native.machine.rings import drained, pending, rest, rouse, settle
 from oflow.actors.native.machine.slots import acknowledge, arrive, finish, take, tell
 from oflow.actors.native.machine.streams import before, choose, ready, release, wake
@@ -114,6 +114,7 @@ def begin(w: int, a: int) -> None:
         settle(w)
     elif words(w)[AT.DOUBT]:
         words(w)[AT.DOUBT] += 1
+    look(w)
     if constant(w, AT.RECORDING):
         words(w)[AT.STARTED] = now(w)
     take(w, a)
@@ -125,6 +126,7 @@ def over(w: int, a: int) -> None:
     """The program of `a` has run."""
     if constant(w, AT.RECORDING):
         record(w, SPAN, a, at(w, AT.ACT, a), words(w)[AT.STARTED], now(w))
+    count_work(w, a)
     words(w)[AT.BUSY] += table(w, AT.WEIGHT, a)
     words(w)[AT.LEFT] -= 1
 
@@ -221,9 +223,18 @@ def react(w: int) -> bool:
     return False
 
 
+@inline
+def rest_from_work(w: int) -> bool:
+    words(w)[AT.LOOKED] = 0
+    return rest(w)
+
+
 @njit
 def work(w: int) -> int:
     """Act, receive and rest until something concerns Python; returns what."""
+    words(w)[AT.BUDGET_START] = now(w)
+    if words(w)[AT.GOING_COUNT] == 0:  # no act is under way
+        words(w)[AT.LOOKED] = words(w)[AT.BUDGET_START]
     event = loop(w)
     if words(w)[AT.DOUBT]:
         settle(w)
@@ -232,7 +243,6 @@ def work(w: int) -> int:
 
 @inline
 def loop(w: int) -> int:
-    words(w)[AT.BUDGET_START] = now(w)
     while True:
         if react(w):
             return STOPPED
@@ -252,7 +262,7 @@ def loop(w: int) -> int:
                 stopped = resume(w)
             elif constant(w, AT.ALONE) or drained(w):
                 return IDLE
-            elif rest(w):
+            elif rest_from_work(w):
                 continue
             else:
                 return IDLE if load_acquire(constant(w, AT.AWAKE)) == 0 and not pending(w) else TICK

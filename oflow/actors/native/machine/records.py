@@ -35,6 +35,22 @@ def note_full(w: int, p: int) -> None:
 
 
 @inline
+def look(w: int) -> None:
+    """An act begins: note when, unless the one before it has just ended."""
+    if words(w)[AT.METERED] and words(w)[AT.LOOKED] == 0:
+        words(w)[AT.LOOKED] = now(w)
+
+
+@inline
+def count_work(w: int, a: int) -> None:
+    """An act has ended: its stream has worked since the clock was last read."""
+    if words(w)[AT.METERED]:
+        time = now(w)
+        column(w, AT.WORKED)[table(w, AT.STREAM, a)] += time - words(w)[AT.LOOKED] if words(w)[AT.LOOKED] else 0
+        words(w)[AT.LOOKED] = time
+
+
+@inline
 def tick(w: int) -> bool:
     """Whether it is time to let Python look at signals; the clock is read once in a while only."""
     if words(w)[AT.BUSY] < BUSY_ENOUGH:

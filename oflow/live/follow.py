@@ -1,0 +1,100 @@
+"""Results of a program, counted while they pass."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any
+
+from oflow.live.figures import Mark, Progress, Reading, kept, progress
+from oflow.live.phases import WATCHED
+
+EVERY = 0.1
+"""Seconds between two readings at least."""
+Meter = Callable[[], Reading | None]
+
+
+@dataclass(slots=True)
+class Following:
+    """Counts the results of a run. `progress` may be called from another thread.
+
+    steps: how many there will be. samples, tokens: of a step. meter: reads what the run's session has counted.
+    """
+
+    steps: int | None = None
+    samples: int | None = None
+    tokens: int | None = None
+    meter: Meter | None = None
+    _began: float = field(default_factory=perf_counter)
+    _done: tuple[int, float, Any] = (0, 0.0, None)
+    _marks: tuple[Mark, ...] = (Mark(),)
+    _first: Reading | None = None
+
+    def through(self, results: Iterable[Any]) -> Iterator[Any]:
+        """The same results. While they pass they are what a watched job shows."""
+        with self.watched():
+            began = self._began
+            for done, result in enumerate(results, 1):
+                self._done = (done, perf_counter() - began, result)
+                if done == 1 and self.meter:
+                    self._first = self.meter()
+                yield result
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """This is what a watched job shows."""
+        job = WATCHED.get()
+        if job is None:
+            yield
+            return
+        before, job.following = job.following, (*job.following, self.progress)
+        try:
+            yield
+        finally:
+            job.following = before
+
+    def progress(self) -> Progress:
+        """The figures now; what costs a reading is that of the last tenth of a second."""
+        done, ended, result = self._done
+        now = perf_counter() - self._began
+        marks = self._marks
+        if now - marks[-1].seconds >= EVERY or len(marks) == 1 or done == self.steps:
+            self._marks = marks = kept(marks, Mark(now, done, ended, self.meter() if self.meter else None))
+        return replace(progress(marks, self.steps, loss_of(result), self.samples, self.tokens), step=done, seconds=now)
+
+    def summary(self) -> Progress:
+        """The figures of the whole run: rates from its start, busy shares from the end of its first step."""
+        done, ended, result = self._done
+        marks = (Mark(reading=self._first), Mark(perf_counter() - self._began, done, ended, self.meter() if self.meter else None))
+        return progress(marks, self.steps, loss_of(result), self.samples, self.tokens)
+
+
+def loss_of(result: Any) -> float | None:
+    """The first leaf of what a step returns, if it is one number."""
+    leaf = next(iter(result.values()), None) if isinstance(result, dict) else result[0] if isinstance(result, tuple) else result
+    try:
+        return float(leaf) if leaf is not None and getattr(leaf, "size", 1) == 1 else None
+    except (TypeError, ValueError):
+        return None
+
+
+def length(batches: Iterable[Any]) -> int | None:
+    """How many there are, where they know."""
+    found = operator.length_hint(batches, -1)
+    return found if found >= 0 else None
+
+
+def followed(results: Generator[Any], following: Following, tell: Callable[[Progress], Any]) -> Iterator[Any]:
+    """The same results; `tell` hears of the figures after the first, then at most ten times a second, and at the end."""
+    told = -EVERY
+    with closing(results):
+        for result in following.through(results):
+            now = perf_counter()
+            if now - told >= EVERY:
+                told = now
+                tell(following.progress())
+            yield result
+    tell(following.progress())
