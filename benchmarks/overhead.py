@@ -4,7 +4,8 @@
 
 An act is one kernel call with its messages: take slots, run, a req to the reader, an ack to the producer. The kernel does nothing,
 so this is the cost of the protocol, as steady throughput of a chain of 64 actors. "crossing": the chain alternates between two
-workers, so every req and every ack crosses. PyTorch's figure is the time of one schedule step over two processes on the loopback
+workers, so every req and every ack crosses. "watched": the session counts the time that its streams work (docs/live.md).
+PyTorch's figure is the time of one schedule step over two processes on the loopback
 interface divided by the forward and backward actions of one rank; its actions compute (a linear layer of 8).
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -30,6 +32,12 @@ Start = Callable[[], Session]
 
 def nothing(act: int, slots: tuple[int, ...]) -> None:
     pass
+
+
+def watched(session: Session) -> Session:
+    """A session that counts how long its streams work."""
+    session.meter()
+    return session
 
 
 def variants() -> dict[str, tuple[int, Start]]:
@@ -50,6 +58,8 @@ def variants() -> dict[str, tuple[int, Start]]:
             compiled(f"crossing threads, {words}", cut, 2)
             compiled(f"crossing processes, {words}", cut, 2, processes)
     plan = chain(ACTORS, 2, devices=alone, ordered=True)
+    start = partial(native, plan, launch, compiled=EmptyPrograms(plan), workers=0)
+    made["one thread, 2 slots, one stream a worker, watched"] = 1, lambda: watched(start())
     made["Python machine, one thread, 2 slots"] = 1, lambda: threads(plan, launch, workers=0)
     return made
 

@@ -316,7 +316,7 @@ def test_commands_on_a_schedule(schedule_file: Path, tmp_path: Path, capsys: pyt
 def test_options_reach_the_functions_that_take_them(stub_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", str(stub_file), "a=x", "losses=4"]) == 0
     out = capsys.readouterr().out
-    assert "step 4 of 4: loss 0.5" in out and "options: {'a': 'x', 'b': 2}" in out and "closed" in out
+    assert "4 steps in" in out and "loss 0.5" in out and "options: {'a': 'x', 'b': 2}" in out and "closed" in out
     assert not any(name.startswith("oflow_file_") for name in sys.modules)
     assert str(stub_file.parent) not in sys.path
 
@@ -345,7 +345,7 @@ def test_training(program_file: Path, capsys: pytest.CaptureFixture[str], tmp_pa
     assert (tmp_path / "kept").exists()
     assert main(["train", str(program_file)]) == 0
     out = capsys.readouterr().out
-    assert "step 12 of 12" in out and "share: 0.5" in out and "note:\ntwo" in out
+    assert "12 steps in" in out and "share: 0.5" in out and "note:\ntwo" in out
 
 
 def test_explain_after_a_pass(program_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

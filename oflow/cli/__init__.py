@@ -18,6 +18,7 @@ from oflow.cli.look import check, explain, simulate, view_file
 from oflow.cli.train import bench, train
 from oflow.errors import OflowError
 from oflow.live import form, shown
+from oflow.native import builders
 
 Command = Callable[[Namespace, list[str], Options], int | None]
 """Returns the exit code, where it is not 0."""
@@ -144,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with shown(form(quiet=args.quiet, as_json=args.json)):
             return COMMANDS[args.command][0](args, words, options) or 0
     except KeyboardInterrupt:
+        builders.end()
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:

@@ -24,6 +24,8 @@ LATE = 0.5
 """Seconds after which a job is worth showing, and for which the bar stays away when something else was written."""
 BAR = 24
 """Its width in characters."""
+THEN, OTHERS = " > ", 24
+"""Between two phases; characters that share, time and time left take at most."""
 
 
 def draw(job: Job, over: threading.Event) -> None:
@@ -56,7 +58,10 @@ class _Bar:
         with self._lock:
             if perf_counter() < self._away:
                 return
-            found = frame(self._job.now())
+            now = self._job.now()
+            if isinstance(now, PhaseProgress) and not now.phases:
+                return
+            found = frame(now, self._console.width)
             if self._live is None:
                 self._live = Live(
                     found, console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False,
@@ -94,11 +99,11 @@ class _Aside:
 # ---------------------------------------------------------------- a frame
 
 
-def frame(found: Progress | PhaseProgress) -> Group:
-    """One line for a phase, two for steps, cut off at the width of the terminal."""
+def frame(found: Progress | PhaseProgress, width: int) -> Group:
+    """One line for phases, two for steps, cut off at the width of the terminal (of phases the outer ones go first)."""
     if isinstance(found, PhaseProgress):
-        share = "" if found.share is None else f"{found.share:.0%}"
-        return Group(_row(" > ".join(found.phases) or "working", found.share, [share, clock(found.seconds), left_text(found.seconds_left)]))
+        told = ["" if found.share is None else f"{found.share:.0%}", clock(found.seconds), left_text(found.seconds_left)]
+        return Group(_row(_innermost(found.phases, width - BAR - OTHERS), found.share, told))
     of = "" if found.steps is None else f"/{found.steps}"
     loss = "" if found.loss is None else f"loss {found.loss:.5g}"
     done = min(1.0, found.step / found.steps) if found.steps else None
@@ -107,6 +112,16 @@ def frame(found: Progress | PhaseProgress) -> Group:
         _row(f"step {found.step}{of}", done, [loss, left_text(found.seconds_left) or clock(found.seconds), *rates(found)]),
         Text(second, style="dim", no_wrap=True, overflow="ellipsis"),
     )
+
+
+def _innermost(phases: tuple[str, ...], room: int) -> str:
+    """As many of the phases as there is room for, from the innermost on, and that one in any case."""
+    found = phases[-1]
+    for one in reversed(phases[:-1]):
+        if len(found) + len(one) + len(THEN) > room:
+            break
+        found = f"{one}{THEN}{found}"
+    return found
 
 
 def _row(words: str, share: float | None, parts: list[str]) -> Table:

@@ -80,10 +80,10 @@ def kept(marks: tuple[Mark, ...], new: Mark) -> tuple[Mark, ...]:
 
 
 def rate(marks: tuple[Mark, ...]) -> float | None:
-    """Steps a second between the first mark and the last, both at the end of a step."""
+    """Steps a second between the first mark and the last, both at the end of a step; None before the second step has ended."""
     first, last = marks[0], marks[-1]
     seconds = last.ended - first.ended
-    return (last.steps - first.steps) / seconds if last.steps > first.steps and seconds > 0 else None
+    return (last.steps - first.steps) / seconds if last.steps > max(1, first.steps) and seconds > 0 else None
 
 
 def seconds_left(marks: tuple[Mark, ...], steps: int | None) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -39,8 +39,10 @@ class Following:
             began = self._began
             for done, result in enumerate(results, 1):
                 self._done = (done, perf_counter() - began, result)
-                if done == 1 and self.meter:
-                    self._first = self.meter()
+                if done == 1:  # rates and shares look back to here: what came before is compiling, filling caches and pipelines
+                    now = perf_counter() - began
+                    self._first = self._read()
+                    self._marks = kept(self._marks, Mark(now, done, now, self._first))
                 yield result
 
     @contextmanager
@@ -57,19 +59,23 @@ class Following:
             job.following = before
 
     def progress(self) -> Progress:
-        """The figures now; what costs a reading is that of the last tenth of a second."""
+        """The figures now; what the session has counted is read ten times a second at most."""
         done, ended, result = self._done
-        now = perf_counter() - self._began
-        marks = self._marks
-        if now - marks[-1].seconds >= EVERY or len(marks) == 1 or done == self.steps:
-            self._marks = marks = kept(marks, Mark(now, done, ended, self.meter() if self.meter else None))
-        return replace(progress(marks, self.steps, loss_of(result), self.samples, self.tokens), step=done, seconds=now)
+        now, last = perf_counter() - self._began, self._marks[-1]
+        due = now - last.seconds >= EVERY or last.reading is None
+        marks = kept(self._marks, Mark(now, done, ended, self._read() if due else last.reading))
+        if due:
+            self._marks = marks
+        return progress(marks, self.steps, loss_of(result), self.samples, self.tokens)
 
     def summary(self) -> Progress:
         """The figures of the whole run: rates from its start, busy shares from the end of its first step."""
         done, ended, result = self._done
-        marks = (Mark(reading=self._first), Mark(perf_counter() - self._began, done, ended, self.meter() if self.meter else None))
+        marks = (Mark(reading=self._first), Mark(perf_counter() - self._began, done, ended, self._read()))
         return progress(marks, self.steps, loss_of(result), self.samples, self.tokens)
+
+    def _read(self) -> Reading | None:
+        return self.meter() if self.meter is not None else None
 
 
 def loss_of(result: Any) -> float | None:

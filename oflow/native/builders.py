@@ -57,7 +57,13 @@ def _kept() -> list[Builder]:
 def run(shares: Sequence[Sequence[Job]], environment: Mapping[str, str]) -> list[str]:
     """Have each share of jobs done by a process of its own, side by side; what went wrong."""
     builders = [_asked(jobs, environment) for jobs in shares]
-    answers = [_answer(builder) for builder in builders]
+    try:
+        answers = [_answer(builder) for builder in builders]
+    except BaseException:  # Ctrl-C: nobody wants what they compile any more
+        for builder in builders:
+            builder.process.kill()
+            builder.end()
+        raise
     # a process that had waited long may have ended just when it was asked: a fresh one gets its jobs
     again = [_answer(_fresh(jobs, environment)) if answer is None else answer for jobs, answer in zip(shares, answers, strict=True)]
     lost = [jobs for jobs, answer in zip(shares, again, strict=True) if answer is None]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from oflow.errors import KernelMissing
-from oflow.live import phase
+from oflow.live.phases import phase
 from oflow.native import builders
 
 PACKAGE = __package__.partition(".")[0]
@@ -111,7 +111,8 @@ def build(routines: Sequence[str]) -> None:
     count = min(os.cpu_count() or 1, -(-len(routines) // PARALLEL_BUILDS))
     shares = [[(r, str(object_path(r)), symbol(r)) for r in routines[i::count]] for i in range(count)]
     paths = [object_path(routine) for routine in routines]
-    with phase(f"compile {len(routines)} kernels", lambda: sum(path.exists() for path in paths) / len(paths)):
+    share = (lambda: sum(path.exists() for path in paths) / len(paths)) if len(paths) > 1 else None
+    with phase(f"compile {len(paths)} routine{'s' * (len(paths) > 1)}", share):
         failures = builders.run(shares, {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features})
     if failures:
         raise KernelMissing("a kernel could not be compiled:\n" + "\n".join(failures))
