@@ -15,7 +15,7 @@ from oflow import ops
 from oflow.ops import Op
 
 SUBJECTS: dict[str, tuple[str, ...]] = {
-    "Programs": ("compile", "Program", "spec", "Spec", "load", "tap", "recompute", "Precision", "LossScale"),
+    "Programs": ("compile", "Program", "Progress", "spec", "Spec", "load", "tap", "recompute", "Precision", "LossScale"),
     "Layouts": ("placement", "Placement", "S", "B", "P", "Layout", "sbp"),
     "Models": ("nn", "optim", "data"),
     "Pipelines": ("stage", "Schedule", "Action", "Times", "Replay", "choose_schedule", "chunk_placements"),
