@@ -1,9 +1,12 @@
 """pack: offsets for buffers with known lifetimes (dynamic storage allocation).
 
     greedy        by size, best fit; then other orders
-    tight         the search for less: restarts of
+    tight         the search for less, by both of
+    across        a full arena, border by border in time, with
+    borders         who can take whose place at one time
+    orders          the orders that are still possible
     valleys       one buffer on the others at a time, over
-    joined        buffers that may as well lie as one
+    joined          buffers that may as well lie as one
     successions   who has whose bytes
 
 The lower bound is the largest sum of live bytes (`load`). Greedy by size stays within a few percent of it on training graphs

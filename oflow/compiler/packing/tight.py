@@ -1,8 +1,9 @@
-"""tighten: the valley search, restarted until a packing meets the bound or the steps are spent.
+"""tighten: the search across time and the valley search, until a packing meets the bound or the steps are spent.
 
-Each restart ranks the buffers anew and goes twice as deep now and then (Luby, Sinclair & Zuckerman 1993), on the buffers as they
-are and on the smaller question that `joined` makes of them. Where the bound is not met, capacities a little above it are tried.
-Times that no buffer lives across part the question; each part is solved alone.
+The search across time is quick for full arenas, or of no use. The valley search is restarted: each restart ranks the buffers anew
+and goes twice as deep now and then (Luby, Sinclair & Zuckerman 1993), on the buffers as they are and on the smaller question that
+`joined` makes of them. Where the bound is not met, capacities a little above it are tried. Times that no buffer lives across part
+the question; each part is solved alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from oflow.check.loops import run
 from oflow.compiler.packing import valleys
+from oflow.compiler.packing.across import pack_across
 from oflow.compiler.packing.greedy import Buffer
 from oflow.compiler.packing.joined import Part, join
 from oflow.live import phase
@@ -29,6 +31,11 @@ LOOSE = (4, 6, 8, 12, 16, 24, 32, 48)
 """Capacities that are tried first, each with little effort, until one is not met: the bound and these parts of it more."""
 TIGHT = (0, 512, 256, 128, 64, 48)
 """Then these (0: the bound itself), with the effort that is left."""
+
+ACROSS = 200
+"""Steps of the valley search, in machine code, that take as long as one of the search across time."""
+ABREAST = 500
+"""Steps for each buffer below which the search across time is not begun."""
 
 KERNELS = f"{__package__}.compiled"
 
@@ -63,13 +70,49 @@ def _apart(buffers: Sequence[Buffer]) -> list[list[int]]:
 
 
 def _least(buffers: Sequence[Buffer], part: list[int], offsets: list[int], bound: int, effort: int) -> tuple[list[int], int]:
-    """Offsets of a part, and the steps taken. Half of what is left goes to each capacity in turn: the bound gets most."""
+    """Offsets of a part, and the steps taken: short tries at the bound, long ones at and above it by valleys, and across time again."""
     best = [offsets[i] for i in part]
-    most = _peak(buffers, part, best)
-    if most <= bound or len(part) ** 2 > effort:
+    if _peak(buffers, part, best) <= bound or len(part) ** 2 > effort:
         return best, 0
-    parts = [Part(*buffers[i], ((at, 0),)) for at, i in enumerate(part)]
+    wanted = [buffers[i] for i in part]
+    parts = [Part(*buffer, ((at, 0),)) for at, buffer in enumerate(wanted)]
     questions = [Question(join(parts, size)) for size in JOINED]
+    found, spent = _shortly(wanted, questions, bound, effort)
+    if found is not None:
+        return found, spent
+    best, work = _by_valleys(buffers, part, questions, best, bound, (effort - spent) // 2 if spent else effort)
+    spent += work
+    if _peak(buffers, part, best) > bound:
+        found, work = _across(wanted, bound, effort - spent)
+        spent += work
+    return best if found is None else found, spent
+
+
+def _shortly(buffers: list[Buffer], questions: list[Question], bound: int, effort: int) -> tuple[list[int] | None, int]:
+    """Offsets at the bound, where some are quick to find across time or by valleys, and the steps taken."""
+    found, spent = _across(buffers, bound, effort // 64)
+    if found is None and spent:
+        found, work = _restarted(questions, bound, effort // 64)
+        spent += work
+    if found is None and spent:
+        found, work = _across(buffers, bound, effort // 8)
+        spent += work
+    return found, spent
+
+
+def _across(buffers: list[Buffer], capacity: int, effort: int) -> tuple[list[int] | None, int]:
+    """`pack_across`, where the effort is worth a start, with its steps in those of the valley search."""
+    if effort // ACROSS < ABREAST * len(buffers):
+        return None, 0
+    found, work = pack_across(buffers, capacity, effort // ACROSS)
+    return found, work * ACROSS
+
+
+def _by_valleys(
+    buffers: Sequence[Buffer], part: list[int], questions: list[Question], best: list[int], bound: int, effort: int
+) -> tuple[list[int], int]:
+    """Half of what is left goes to each capacity in turn: the bound gets most."""
+    most = _peak(buffers, part, best)
     spent = 0
     for looser in LOOSE:
         if bound + bound // looser < most:
