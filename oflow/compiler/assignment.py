@@ -176,20 +176,23 @@ class Problem:
         made = [moving.made[c] for c in domains[moving.maker]]
         wanted = [(v, [wants[c] for c in domains[v]]) for v, wants in moving.readers]
         entries = len(made) * math.prod(len(one) for _, one in wanted)
-        if entries <= largest or len(wanted) < 2:
-            return [self._dense(moving, domains, made, wanted, moving.times)]
+        if entries <= largest or len(wanted) < 2:  # readers without a choice are no axes of the table: there may be hundreds
+            settled = {wants[0] for _, wants in wanted if len(wants) == 1}.difference(moving.constants)
+            open_ones = [one for one in wanted if len(one[1]) > 1]
+            return [self._dense(moving, domains, made, open_ones, (*moving.constants, *sorted(settled)), moving.times)]
         share = moving.times / (len(wanted) + bool(moving.constants))
-        return [self._dense(moving, domains, made, [one], share) for one in wanted]
+        return [self._dense(moving, domains, made, [one], moving.constants, share) for one in wanted]
 
     def _dense(
-        self, moving: Moving, domains: Domains, made: list[int], wanted: list[tuple[int, list[int]]], times: float
-    ) -> Table:
+        self, moving: Moving, domains: Domains, made: list[int], wanted: list[tuple[int, list[int]]], constants: tuple[int, ...],
+        times: float,
+    ) -> Table:  # fmt: skip
         """Costs over maker and readers: each want that no constant and no earlier reader has is paid for."""
         rows = [self.moves.row(moving.kind, have) for have in made]
         count = len(wanted) + 1
-        total = np.array([sum([row[constant] for constant in moving.constants]) for row in rows]).reshape([-1] + [1] * (count - 1))
+        total = np.array([sum([row[constant] for constant in constants]) for row in rows]).reshape([-1] + [1] * (count - 1))
         for i, (_, wants) in enumerate(wanted, 1):
-            unserved = [want not in moving.constants for want in wants]
+            unserved = [want not in constants for want in wants]
             costs = np.array([[row[want] if paid else 0.0 for want, paid in zip(wants, unserved, strict=True)] for row in rows])
             costs = costs.reshape([len(made), *(len(wants) if j == i else 1 for j in range(1, count))])
             for j, (_, other) in enumerate(wanted[: i - 1], 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,6 +120,20 @@ def test_every_way_to_solve_finds_the_least(seed: int) -> None:
     answer = cheapest(problem, [[0] * len(sizes)])
     assert answer.seconds == pytest.approx(wanted) == pytest.approx(answer.bound), f"seed {seed}"
     assert improved(problem, answer.picks, [0, 1])[0] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_readers_without_a_choice_are_no_axes_of_a_table(seed: int) -> None:
+    """A mask that hundreds of layers draw from the same numbers: all but a few of its readers are held at once."""
+    draw = np.random.default_rng(seed)
+    problem = random_problem(draw, 150, 0)
+    readers = tuple((v, tuple(draw.integers(0, 6, len(one)).tolist())) for v, one in enumerate(problem.seconds) if v)
+    made = tuple(draw.integers(0, 6, len(problem.seconds[0])).tolist())
+    problem = replace(problem, movings=(Moving(0, 0, made, readers, (), 2),), sames=())
+    domains = [list(range(len(one))) if v < 4 else [0] for v, one in enumerate(problem.seconds)]
+    rest = (0,) * (len(problem.seconds) - 4)
+    wanted = min(by_hand(problem, (*picks, *rest)) for picks in itertools.product(*domains[:4]))
+    assert least(problem.network(domains))[0] == pytest.approx(wanted), f"seed {seed}"
 
 
 @pytest.mark.parametrize("seed", range(25))
