@@ -90,7 +90,8 @@ class _Conversion:
         if (v, dtype) not in self.twins:
             home, maker = self.builder.values[v].layout, self.nodes.get(v, reader)
             placement = home.placement if home is not None and v not in self.nodes else maker.placement
-            with self.builder.at(line=reader.line, stage=maker.stage, placement=placement):
+            region = maker.region if v in self.nodes else ()  # what is made again is made again in 16 bits
+            with self.builder.at(line=reader.line, stage=maker.stage, placement=placement, region=region):
                 made = self.twins[v, dtype] = ops.cast(Tensor(self.builder, v), dtype).id
             if v in self.weights and self.builder.values[v].fixed:  # as dear to move as the weight that the user placed
                 self.builder.update_value(made, layout=home, fixed=True)

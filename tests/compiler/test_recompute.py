@@ -94,6 +94,31 @@ def test_copies_stand_right_before_their_first_reader() -> None:
     assert runs == [(2,), (1,), (0,)]
 
 
+def test_in_16_bits_conversions_inside_a_region_are_made_again_and_not_kept() -> None:
+    layers = [of.nn.Linear(WIDTH, WIDTH) for _ in range(3)]
+
+    @of.recompute
+    def block(x):
+        for one in layers:
+            x = of.softmax(one(x))
+        return x
+
+    def loss(x):
+        return of.mean(of.square(block(of.tanh(x))))
+
+    spec = of.spec((BATCH, WIDTH), "float32")
+    program = of.compile(loss, spec, optimizer=of.optim.SGD(lr=0.1), precision="bfloat16")
+    makers = program.graph.producers()
+    weights = {p.value for p in program.graph.parameters}
+    conversions = [n for n in program.graph.nodes if n.op == "cast" and n.phase == "F"]
+    of_weights = [n for n in conversions if n.ins[0] in weights]
+    assert len(of_weights) == 6 and not any(n.region for n in of_weights), "a weight and a bias are converted once a step"
+    inside = [n for n in conversions if n not in of_weights and makers.get(n.ins[0]) and makers[n.ins[0]].region]
+    assert inside and all(n.region for n in inside)
+    kept_values = {v for n in program.graph.nodes if backward(n) for v in n.ins if v in makers and makers[v].phase == "F"}
+    assert not {n.outs[0] for n in inside} & kept_values
+
+
 def test_an_inner_region_is_computed_once_for_the_outer_one_and_once_for_itself() -> None:
     def net(mark_outer: Call, mark_inner: Call) -> int:
         up, inner, down = layer(), FeedForward(), layer()
