@@ -17,7 +17,7 @@ import numpy as np
 from oflow.errors import ShapeError
 from oflow.ops.arithmetic import div, sub
 from oflow.ops.blocks import BLOCK_NBYTES, as_rows, axis_names, cost_of_passes, row_blocks, row_sums
-from oflow.ops.op import Attributes, Example, Types, op
+from oflow.ops.op import ANY, Attributes, Example, Types, op
 from oflow.ops.reduce import max as greatest
 from oflow.ops.reduce import sum as total
 from oflow.ops.shape import reshape, transpose
@@ -229,6 +229,7 @@ def _matrices(x: np.ndarray) -> np.ndarray:
 causal_softmax = op(
     "causal_softmax",
     rule=lambda ins, attrs: f"{_matrix_names(ins)} -> {_matrix_names(ins)}",
+    half=ANY,
     example=lambda: [
         Example(_normal((3, 2, 5, 5)), {"scale": 0.5}),
         Example(_normal((3, 4, 7))),
@@ -238,7 +239,7 @@ causal_softmax = op(
 )
 """scores (..., t, s); scale=1 -> softmax of scale * scores over the positions j <= i + s - t of row i, zero elsewhere.
 
-Rows that see no position (t > s) are zero.
+Rows that see no position (t > s) are zero. Scores are a product's and shares go into one: 16 bits stay 16 bits, computed in float32.
 """
 
 causal_softmax.cost(cost_of_passes(5.0))
@@ -260,6 +261,7 @@ causal_softmax_grad = op(
     "causal_softmax_grad",
     rule=lambda ins, attrs: f"{_matrix_names(ins)}, {_matrix_names(ins)} -> {_matrix_names(ins)}",
     linear=[{0}],
+    half=ANY,
     example=lambda: [
         Example((*_normal((3, 2, 5, 5)), _causal_probabilities(3, 2, 5, 5)), {"scale": 0.5}),
         Example((*_normal((3, 4, 7)), _causal_probabilities(3, 4, 7))),
