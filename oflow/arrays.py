@@ -336,7 +336,7 @@ class _Durations:
         if cost.seconds is not None:
             return cost.seconds
         model, measured = self._models.get(device) or self._model(device)
-        key = model, cost.flops, cost.nbytes, cost.calls, cost.works if measured else ()  # constants look at the totals only
+        key = model, cost.flops, cost.nbytes, cost.calls, cost.roofs, cost.works if measured else ()  # constants look at totals only
         if key not in self._local:
             self._local[key] = self._machine.seconds(replace(cost, received=()), device)
         receiving, known = 0.0, self._links

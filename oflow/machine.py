@@ -68,6 +68,9 @@ class Cost:
     seconds: float | None = None
     """A time given by hand or measured; overrides the model."""
     works: tuple[Work, ...] = ()
+    roofs: tuple[tuple[float, float], ...] = ()
+    """Of several calls one after the other: (flops, bytes) of those alike in flops a byte. Each takes the longer of the two times
+    (Williams et al. 2009), so a product does not hide the memory that the next kernel waits for. Empty: flops and nbytes are one call's."""
 
     @property
     def product_flops(self) -> float:
@@ -88,7 +91,13 @@ def total(costs: Iterable[Cost], works: tuple[Work, ...] | None = None) -> Cost:
     flops, nbytes, calls, seconds = 0.0, 0.0, 0, None
     moved: dict[str, int] = {}
     done: dict[Work, float] = {}
+    roofs: dict[float, tuple[float, float]] = {}
     for cost in costs:
+        for more, further in cost.roofs or ((cost.flops, cost.nbytes),):
+            if more or further:
+                ratio = more / further if further else math.inf
+                before = roofs.get(ratio, (0.0, 0.0))
+                roofs[ratio] = before[0] + more, before[1] + further
         flops, nbytes, calls = flops + cost.flops, nbytes + cost.nbytes, calls + cost.calls
         for source, received in cost.received:
             moved[source] = moved.get(source, 0) + received
@@ -99,7 +108,7 @@ def total(costs: Iterable[Cost], works: tuple[Work, ...] | None = None) -> Cost:
             seconds = (seconds or 0.0) + cost.seconds
     if works is None:
         works = tuple(one if times == 1 else replace(one, times=times) for one, times in done.items())
-    return Cost(flops, nbytes, calls, tuple(moved.items()), seconds, works)
+    return Cost(flops, nbytes, calls, tuple(moved.items()), seconds, works, tuple(roofs.values()) if len(roofs) > 1 else ())
 
 
 # ---------------------------------------------------------------- rates that were measured
@@ -330,7 +339,8 @@ class Machine:
             return cost.seconds
         model = self.device(device)
         if model.rates is None or not cost.works:
-            local = cost.calls * model.launch + max(cost.flops / model.flops, cost.nbytes / model.memory_bandwidth)
+            roofs = cost.roofs or ((cost.flops, cost.nbytes),)
+            local = cost.calls * model.launch + sum([max(f / model.flops, n / model.memory_bandwidth) for f, n in roofs])
         else:
             local = model.act + cost.calls * model.launch
             for work in cost.works:

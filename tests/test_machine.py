@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import random
 
 import msgspec
 import pytest
@@ -95,6 +96,19 @@ def test_equal_works_are_one_that_is_done_several_times() -> None:
 def test_without_rates_only_totals_count() -> None:
     cost = Cost(1e9, 1e6, 2, works=(Work("own", rows=1e9),))
     assert preset().seconds(cost, "cpu:0") == 2 * 2e-6 + 1e9 / 1e11
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_calls_one_after_the_other_take_the_sum_of_their_times(seed: int) -> None:
+    """On any machine of constants, in any grouping: none hides another's flops or bytes."""
+    draw = random.Random(seed)
+    costs = [Cost(draw.choice([0.0, 1e6, 3e8]), draw.choice([0.0, 4096.0, 1e7]), draw.randrange(3)) for _ in range(draw.randint(1, 9))]
+    cut = draw.randint(0, len(costs))
+    for name in ("reference", "two-level", "a100"):
+        found, wanted = preset(name), sum(preset(name).seconds(one, "cuda:0") for one in costs)
+        for added in (total(costs), total([total(costs[:cut]), total(costs[cut:])])):
+            assert found.seconds(added, "cuda:0") == pytest.approx(wanted), f"seed {seed}"
+            assert len(added.roofs) <= 7
 
 
 def test_bytes_of_the_same_worker_cross_no_link() -> None:

@@ -86,7 +86,7 @@ def _reached(costs: tuple[Cost, ...], reaches: list[tuple[float, float]], most: 
         key = cost.works, bool(cost.received)
         if key not in known:
             known[key] = _works(cost.works, reaches, most, apart=bool(cost.received))
-        found.append(Cost(cost.flops, cost.nbytes, cost.calls, cost.received, cost.seconds, known[key]))
+        found.append(Cost(cost.flops, cost.nbytes, cost.calls, cost.received, cost.seconds, known[key], cost.roofs))
     return tuple(found)
 
 
