@@ -1,12 +1,17 @@
-"""Machines by name. Clusters are made of published figures: peaks of the data sheets, and the shares of them that are reached.
+"""Machines by name. Clusters are made of published figures: peaks of the data sheets, and what of them is reached.
 
 Peaks. A100: NVIDIA A100 80GB SXM data sheet: 312 TFLOP/s dense bfloat16, 2,039 GB/s HBM2e, NVLink 600 GB/s, which is 300 GB/s each way;
 DGX A100: 8 of them and eight 200 Gb/s HDR InfiniBand ports a node, 25 GB/s a device. H100: NVIDIA H100 SXM data sheet: 989 TFLOP/s
 dense bfloat16, 3.35 TB/s HBM3, NVLink 900 GB/s (450 each way); DGX H100: eight 400 Gb/s NDR ports, 50 GB/s a device.
 
-Shares. Products reach about 80 % of the peak at large sizes, streaming kernels about 85 % of the memory's rate and transfers about
-80 % of the links'. These are round numbers, assumed and not fitted to any run; the
-times that follow have not been compared with published ones. Latencies: 2 us inside a node, 5 us across, 3 us to start a kernel.
+Links, what NCCL gets of them in large messages, by its authors: A100 NVLink 230 GB/s (github.com/NVIDIA/nccl-tests issue 149), H100 NVLink
+370 GB/s without NVLink SHARP (nccl-tests issue 212), 192 GB/s over the 8 HDR ports of a DGX A100 (github.com/NVIDIA/nccl issue 812), 46 to
+48 GB/s an NDR port (nccl-tests issue 290). Latencies, 2 us inside a node and 5 us across, are assumed, in the range of the hop times in
+NCCL's own model (src/graph/tuning.cc: 0.6 to 3.4 us over NVLink, 2.7 to 14 us over a network, by protocol).
+
+Assumed: products reach 80 % of the peak (the best of an H100 that was seen published is 780 TFLOP/s, 79 %; no source for the A100),
+streaming kernels 85 % of the memory's rate, a kernel takes 3 us to start. No figure is fitted to a run; `benchmarks/megatron.py` holds the
+times that follow against published ones (docs/scale.md).
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ from __future__ import annotations
 from oflow.errors import PlanError, user_line
 from oflow.machine import Device, Link, Machine, load
 
-PRODUCTS_REACHED, MEMORY_REACHED, LINKS_REACHED = 0.80, 0.85, 0.80
+PRODUCTS_REACHED, MEMORY_REACHED = 0.80, 0.85
 NODE = 8
 PCIE_4 = Link(latency=1e-5, bandwidth=16e9 * 16 * 128 / 130 / 8)
 """PCI Express 4.0 with 16 lanes: 16 GT/s each, 128b/130b coding, 31.5 GB/s a direction (PCI-SIG, PCI Express Base Specification 4.0)."""
@@ -23,19 +28,19 @@ PCIE_5 = Link(latency=1e-5, bandwidth=32e9 * 16 * 128 / 130 / 8)
 
 
 def _cluster(name: str, peak: float, memory_bandwidth: float, inside: float, across: float, to_host: Link) -> Machine:
-    """peak: dense bfloat16 flops per second; rates: bytes per second, of links each way."""
+    """peak: dense bfloat16 flops per second; memory_bandwidth: its peak; inside, across: bytes per second that links reach each way."""
     device = Device(
         flops=PRODUCTS_REACHED * peak, memory_bandwidth=MEMORY_REACHED * memory_bandwidth, launch=3e-6, memory_nbytes=80 << 30,
         peak=peak,
     )  # fmt: skip
     host = Device(flops=1e12, memory_bandwidth=1e11, launch=1e-6, memory_nbytes=1 << 40)
-    link, far = Link(2e-6, LINKS_REACHED * inside), Link(5e-6, LINKS_REACHED * across)
+    link, far = Link(2e-6, inside), Link(5e-6, across)
     return Machine(name, {"cpu": device, "cuda": device, "host": host}, link, node_size=NODE, inter=far, host=to_host)
 
 
 CLUSTERS = {
-    "a100": _cluster("a100", 312e12, 2.039e12, 300e9, 25e9, PCIE_4),
-    "h100": _cluster("h100", 989e12, 3.35e12, 450e9, 50e9, PCIE_5),
+    "a100": _cluster("a100", 312e12, 2.039e12, 230e9, 24e9, PCIE_4),
+    "h100": _cluster("h100", 989e12, 3.35e12, 370e9, 47e9, PCIE_5),
 }
 """Nodes of 8 devices (of kind "cuda" or "cpu"), NVLink inside a node, InfiniBand across."""
 
