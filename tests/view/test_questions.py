@@ -124,7 +124,8 @@ def test_what_was_chosen_is_cheaper_unless_the_other_moves_an_annotation() -> No
     choices = program.signature_choices(inferred.values)
     assert choices and all(one.seconds == pytest.approx(inferred.assignment.seconds) for one in choices.values())
     for v, one in choices.items():
-        assert one.signature.endswith(str(inferred.values[v].layout).partition("@")[0].strip()) or "," in one.signature
+        layout = inferred.values[v].layout
+        assert layout is not None and layout.sbp_text in one.signature.partition(" -> ")[2].split(",")
         assert one.moves_annotated or one.second_seconds >= one.seconds * (1 - 1e-9)
     parameters = {p.value for p in inferred.parameters}
     assert not parameters & choices.keys(), "the user's annotations are no choices"

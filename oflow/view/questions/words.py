@@ -145,7 +145,8 @@ def _register(one: RegisterAnswer) -> Iterable[Line]:
     if one.life in LIVES:
         yield "life", LIVES[one.life] + (f" as {one.state}" if one.state else "")
     yield from _several("written by", [_user(user) for user in one.writers], "nobody")
-    yield from _several("read by", [_user(user) for user in one.readers], "nobody")
+    rewritten = any(user.mode == "keep" for user in one.writers)
+    yield from _several("read by", [_user(user) for user in one.readers], "who rewrites it" if rewritten else "nobody")
     if one.held is not None and one.life != KEPT:
         yield "held", _held(one)
     if one.freed_by and one.life != KEPT:
