@@ -102,6 +102,8 @@ def compile(
     for one in specs:
         if not isinstance(one, Spec):
             raise ShapeError(f"inputs are described by of.spec(shape, dtype, placement, sbp), got {one!r}", line=line)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise PlanError(f"seed={seed!r} is no whole number; write one, such as seed=0", line=line)
     split_batch(specs, micro_batches)
     with phase("trace"):
         captured = capture(fn, specs)

@@ -197,10 +197,13 @@ def test_a_plan_that_would_hang_is_one(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_text_that_is_no_plan_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "bad.json"
-    path.write_text("{}")
-    assert main(["view", str(path)]) == 1
-    assert "not a plan file" in capsys.readouterr().err
+    path = tmp_path / "cut.json"
+    whole = pipeline_1f1b(2, 2).to_json()
+    for command, text in (("view", "{}"), ("check", whole[: len(whole) // 2]), ("check", whole[:-40] + "}")):
+        path.write_text(text)
+        assert main([command, str(path)]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {path}: ") and ("not a plan file" in error or "certificate" in error)
 
 
 def test_explain_prints_plan_and_proof(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

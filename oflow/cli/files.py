@@ -70,12 +70,24 @@ def opened(path: str, options: Options) -> Iterator[Given]:
             yield given
     elif file.suffix == ".json":
         check_known(options, (), str(file))
-        yield Given(file, load(file.read_bytes()), options)
+        yield Given(file, _plan(file), options)
     elif file.suffix == ".safetensors":
         check_known(options, (), str(file))
         yield Given(file, from_arrays(file), options)
     else:
         yield _schedule(file, options)
+
+
+def _plan(file: Path) -> Plan:
+    """Raises PlanError, with the file's name, for what is no plan or has another's certificate, and what `check` finds."""
+    try:
+        return load(file.read_bytes())
+    except PlanError as e:
+        if type(e) is not PlanError:
+            raise  # a plan, which hangs or does not fit
+        named = PlanError(f"{file}: {e}")
+        named.facts = e.facts
+        raise named from e
 
 
 def read_schedule(file: Path) -> Listing:

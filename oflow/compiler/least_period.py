@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
+from oflow.compiler.options import whole_nbytes
 from oflow.compiler.resize import device_nbytes, laid_out, without_controls
 from oflow.errors import OutOfMemory
 from oflow.plan import Plan
@@ -19,8 +20,10 @@ def least_period_of(plan: Plan, memory: int) -> Sizing:
     """The shortest step whose plan needs at most `memory` bytes of arena and state on every device, and its slots.
 
     `fastest` is a lower bound: for a shorter period the bytes that live at once on some device are proved to be more than `memory`,
-    whatever its slots. Raises OutOfMemory, with the bytes that the fewest slots take, where no slots are few enough.
+    whatever its slots. Raises OutOfMemory, with the bytes that the fewest slots take, where no slots are few enough;
+    PlanError for what is no number of bytes.
     """
+    memory = whole_nbytes(memory)
     search = _Search(problem_of(without_controls(plan), of=FULLEST), memory)
     slowest = search.problem.slowest
     if search.tried(search.problem.fastest) is None and search.tried(slowest) is None:

@@ -73,6 +73,8 @@ def options(machine: Machine | str | None = None, memory: int | None = None, **f
     if not (schedule is None or isinstance(schedule, Schedule) or schedule in (*NAMES, AUTO)):
         there_are = ", ".join((*NAMES, AUTO))
         raise PlanError(f"there is no schedule {schedule!r}; there are {there_are}, or give an of.Schedule", line=user_line())
+    if not isinstance(facts.get("strict", False), bool):
+        raise PlanError(f"strict={facts['strict']!r} is not known; write strict=True, or leave it out", line=user_line())
     limit = facts.get("bucket_nbytes")
     if not (limit in (None, AUTO) or (isinstance(limit, int) and not isinstance(limit, bool) and limit > 0)):
         raise PlanError(f"bucket_nbytes={limit!r} is not known; write a number of bytes, 'auto', or None for no buckets", line=user_line())
@@ -83,10 +85,15 @@ def options(machine: Machine | str | None = None, memory: int | None = None, **f
     return Options(found, Planner(found), **{**facts, **made})
 
 
+def whole_nbytes(memory: object, otherwise: str = "") -> int:
+    """A limit of memory as a number of bytes. Raises PlanError for what is none."""
+    if isinstance(memory, bool) or not isinstance(memory, int | float) or memory <= 0 or memory != memory // 1:
+        raise PlanError(f"memory={memory!r} is no number of bytes; write one, such as memory=16 << 30{otherwise}", line=user_line())
+    return int(memory)
+
+
 def _limited(machine: Machine, memory: float) -> Machine:
     """The machine with so many bytes a device, its hosts' left as they are."""
-    if isinstance(memory, bool) or not isinstance(memory, int | float) or memory <= 0 or memory != int(memory):
-        remedy = "write one, such as memory=16 << 30, or leave it out for the machine's own"
-        raise PlanError(f"memory={memory!r} is no number of bytes; {remedy}", line=user_line())
-    devices = {k: d if k.startswith("host") else replace(d, memory_nbytes=int(memory)) for k, d in machine.devices.items()}
+    nbytes = whole_nbytes(memory, ", or leave it out for the machine's own")
+    devices = {k: d if k.startswith("host") else replace(d, memory_nbytes=nbytes) for k, d in machine.devices.items()}
     return replace(machine, devices=devices)

@@ -7,7 +7,7 @@ asked of `Period.forecast`, exactly.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -90,10 +90,10 @@ def sensitivities(plan: Plan) -> Sensitivities:
     period = Period(plan)
     cycle, t = _Cycle(period), period.tables
     names = [a.name for a in plan.actor_templates]
-    operators, streams = Counter[str](), Counter[str]()
+    operators, streams = defaultdict[str, float](float), defaultdict[str, float](float)
     for row in np.flatnonzero(cycle.counts).tolist():
-        operators[names[t.template[row]]] += cycle.counts[row] / cycle.steps
-        streams[t.streams[t.stream[row]]] += cycle.counts[row] * period.seconds[row] / cycle.steps
+        operators[names[t.template[row]]] += int(cycle.counts[row]) / cycle.steps
+        streams[t.streams[t.stream[row]]] += float(cycle.counts[row] * period.seconds[row]) / cycle.steps
     links: dict[str, tuple[float, float]] = {}
     for pair, messages, nbytes in cycle.links():
         before = links.get(pair, (0.0, 0.0))

@@ -141,6 +141,8 @@ def size(plan: Plan, period: float | None = None, per: str = "step", of: str = T
     of: "total", bytes on all devices, or "fullest", those that live at once on the fullest device. The plan that comes out keeps its
     orders; its memory is not laid out again. Raises PlanError where no slots allow the period, with the shortest that some do.
     """
+    if period is not None and (isinstance(period, bool) or not isinstance(period, int | float) or not 0 < period < math.inf):
+        raise PlanError(f"period={period!r} is no number of seconds; write one, such as 0.5, or leave it out for the plan's own")
     problem = problem_of(plan, per, of)
     asked = problem.current if period is None else _femtoseconds(period)
     if period is not None and asked < problem.fastest:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
 
 from oflow.actors import simulate
-from oflow.check import act_graph, check, play, steady
-from oflow.check.period import certified
+from oflow.check import act_graph, check, period, play, steady
+from oflow.check.period import attained, certified
 from oflow.errors import DeadlockError
 from oflow.machine import Cost
 from oflow.plan import Plan
@@ -46,6 +47,34 @@ def test_period_of_random_plans():
         assert proof.period == pytest.approx(settled(plan), rel=1e-3), f"seed {seed}"
         compared += 1
     assert compared > 100
+
+
+def test_a_first_guess_from_played_steps_changes_no_answer(monkeypatch):
+    """Large plans begin with the cycle that some steps, played one after the other, wait for: with any plan the search ends the same."""
+    played = better = 0
+    for seed in range(600):
+        rng = random.Random(seed)
+        shaped = rng.choice((pipeline_1f1b, gpipe))(rng.randint(1, 5), rng.randint(1, 9))
+        plan = (shaped, with_meetings(random_plan(seed), seed), random_plan(seed, rng.randint(3, 14)))[seed % 3]
+        seconds = [rng.choice((0.0, 1.0, rng.random(), 1e-6)) for _ in plan.actor_templates]
+        timed = tuple(replace(t, costs=(Cost(seconds=s),)) for t, s in zip(plan.actor_templates, seconds, strict=True))
+        plan = replace(plan, actor_templates=timed)
+        try:
+            graph = act_graph(plan, play(plan))
+        except DeadlockError:
+            continue
+        searched = steady(graph)
+        guesses = [guess for n in period.ROUNDS if (guess := period._played_cycle(graph, searched.weights, n, None))]
+        monkeypatch.setattr(period, "MANY", 0)
+        found = steady(graph)
+        monkeypatch.undo()
+        assert found.period == searched.period, f"seed {seed}"
+        assert certified(graph, found) and attained(graph, found), f"seed {seed}"
+        assert all(guess[0] * found.unit <= found.period for guess in guesses), f"seed {seed}: no cycle takes longer than the period"
+        played += len(guesses) > 0
+        better += len(guesses) > 0 and guesses[0][0] * found.unit == found.period
+    print("guessed", played, "right at once", better)
+    assert played > 200 and better > 100
 
 
 def test_period_of_a_free_stream_is_a_lower_bound():

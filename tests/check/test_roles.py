@@ -139,8 +139,7 @@ def test_the_arcs_at_home_are_those_of_one_device_in_the_whole_plan(name):
     of_device = [actor.device for actor in plan.actors]
     homes = [register.device for register in plan.registers]
 
-    def row(number: int) -> int:
-        return next(int(r) for r in np.flatnonzero(roles.rows == number) if of_device[r] in first)
+    row = {int(folded): r for r, folded in enumerate(roles.rows) if of_device[r] in first}.__getitem__
 
     def register(number: int) -> int:
         template = roles.plan.register_template_of(number)

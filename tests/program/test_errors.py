@@ -229,6 +229,10 @@ def test_options_that_are_not_there() -> None:
         said(of.PlanError, f"memory={nbytes!r} is no number of bytes", "memory=16 << 30", memory=nbytes)
     for name in ("1F1B", 3):
         said(of.PlanError, f"there is no schedule {name!r}", "1f1b", "of.Schedule", schedule=name)
+    for seed in ("a", 1.5, None, True):
+        said(of.PlanError, f"seed={seed!r} is no whole number", "seed=0", seed=seed)
+    for strict in (1, "yes", None):
+        said(of.PlanError, f"strict={strict!r} is not known", "strict=True", strict=strict)
     said(of.PlanError, "no machine preset 'h200'", "'h100'", "'measured'", machine="h200")
     said(of.PlanError, "no executor 'gpu'; there are native, processes, threads, simulator", executor="gpu")
     said(of.PlanError, "no BLAS 'cublas'; there are numpy, mkl", blas="cublas")

@@ -73,6 +73,16 @@ def test_least_period_within_a_limit_of_memory():
         plan.least_period(need // 4)
 
 
+def test_what_is_no_period_and_no_memory_is_refused_with_a_remedy():
+    plan = pipeline(2, 4).plan
+    for period in ("x", -1.0, 0, True, float("nan")):
+        with pytest.raises(of.PlanError, match=f"period={period!r} is no number of seconds; write one"):
+            plan.least_slots(period=period)
+    for memory in ("1", -1, 0.5, None):
+        with pytest.raises(of.PlanError, match=f"memory={memory!r} is no number of bytes; write one, such as memory=16 << 30"):
+            plan.least_period(memory=memory)
+
+
 def test_compile_with_the_least_slots_is_as_fast_and_computes_the_same():
     plain, least = pipeline(3, 8), pipeline(3, 8, slots="least")
     assert least.plan.check().period <= plain.plan.check().period * 1.02  # what the layout's control registers may cost either
