@@ -26,6 +26,7 @@ maximum_signature_line_length = 100
 add_module_names = False
 
 smartquotes = False
+highlight_language = "text"
 
 html_theme = "furo"
 html_title = f"oflow {version}"

@@ -33,13 +33,13 @@ def names_of(thing: Any) -> set[str]:
 def converted(lines: Iterable[str], names: set[str]) -> Iterator[str]:
     """Lines that reStructuredText reads as they were meant."""
     inside = block = False
-    for line in lines:
+    for line in (part for given in lines for part in parted(given, names)):
         if not line.strip():
             inside = False
             yield ""
         elif line.startswith("    "):
             if not block:
-                yield from ("", "::", "")
+                yield from ("", ".. code-block:: default", "")
             block = True
             yield line
             continue
@@ -59,6 +59,13 @@ def converted(lines: Iterable[str], names: set[str]) -> Iterator[str]:
                 yield f"  {escaped(line)}" if inside else escaped(line)
         block = block and not line.strip()
     yield ""
+
+
+def parted(line: str, names: set[str]) -> list[str]:
+    """A line in which a sentence begins with what it explains, as several."""
+    if line.startswith("    ") or not names:
+        return [line]
+    return re.split(rf"(?<=[.)]) (?=(?:{'|'.join(map(re.escape, sorted(names)))})(?:, \w+)*: )", line)
 
 
 def escaped(text: str) -> str:

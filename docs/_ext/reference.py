@@ -10,7 +10,7 @@ from make_operators import arguments, what
 
 import oflow as of
 from _ext.docstrings import escaped
-from _ext.markdown import fence, table
+from _ext.markdown import fence, first_sentence
 from oflow import ops
 from oflow.ops import Op
 
@@ -51,13 +51,19 @@ def entry(name: str) -> str:
         return module(name, thing)
     if isinstance(thing, Op) or (isinstance(thing, FunctionType) and name in ops.__all__):
         return rst(f".. py:function:: {name}({arguments(thing)})\n   :module: oflow\n\n   {words(thing)}\n")
+    return documented(f"oflow.{name}", thing)
+
+
+def documented(path: str, thing: Any) -> str:
+    """A directive for a class, an exception, a function or a value."""
     if inspect.isclass(thing):
         kind = "autoexception" if issubclass(thing, Exception) else "autoclass"
-        members = "" if issubclass(thing, Exception) else "\n   :members:"
-        return rst(f".. {kind}:: oflow.{name}{members}\n")
-    if callable(thing) and inspect.isroutine(thing):
-        return rst(f".. autofunction:: oflow.{name}\n")
-    return rst(f".. py:data:: {name}\n   :module: oflow\n\n   {escaped(' '.join((inspect.getdoc(thing) or '').split('. ')[0].split()))}.\n")
+        return rst(f".. {kind}:: {path}\n" + "   :members:\n" * (kind == "autoclass"))
+    if inspect.isroutine(thing):
+        return rst(f".. autofunction:: {path}\n")
+    home, _, name = path.rpartition(".")
+    doc = "" if type(thing).__module__ == "builtins" else first_sentence(inspect.getdoc(thing) or "")
+    return rst(f".. py:data:: {name}\n   :module: {home}\n\n   {escaped(doc)}\n")
 
 
 def words(thing: Any) -> str:
@@ -68,41 +74,16 @@ def words(thing: Any) -> str:
 
 
 def module(name: str, thing: ModuleType) -> str:
-    """A module's own words and its public names."""
-    doc = inspect.getdoc(thing) or ""
-    head = f"\n### of.{name}\n" + fence(doc)
+    """A module's own words and its public names, without those that the package itself has."""
     public = getattr(thing, "__all__", None) or own_names(thing)
-    rows = [row(name, one, getattr(thing, one)) for one in public]
-    return head + "\n" + table(("name", "what it is"), rows)
+    known = {id(getattr(of, one)) for one in of.__all__}
+    made = [documented(f"oflow.{name}.{one}", getattr(thing, one)) for one in public if id(getattr(thing, one)) not in known]
+    return f"\n### of.{name}\n{fence(inspect.getdoc(thing) or '')}{''.join(made)}"
 
 
 def own_names(thing: ModuleType) -> list[str]:
     """Public names that a module without `__all__` defines itself."""
     return [name for name, one in vars(thing).items() if not name.startswith("_") and getattr(one, "__module__", "") == thing.__name__]
-
-
-def row(home: str, name: str, thing: Any) -> tuple[str, str]:
-    if callable(thing):
-        given = str(inspect.signature(thing).replace(return_annotation=inspect.Signature.empty)) if has_signature(thing) else "(...)"
-        given = short(thing) if len(given) > 60 else given
-    else:
-        given = ""
-    first = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
-    return f"`{name}{given}`", first
-
-
-def has_signature(thing: Any) -> bool:
-    try:
-        inspect.signature(thing)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def short(thing: Any) -> str:
-    """A signature without annotations."""
-    parameters = [p.replace(annotation=inspect.Parameter.empty) for p in inspect.signature(thing).parameters.values()]
-    return str(inspect.Signature(parameters))
 
 
 def rst(text: str) -> str:
