@@ -79,7 +79,8 @@ def compile(
     takes the number that makes the proved period shortest, or no buckets.
     precision: "float16", "bfloat16" or an of.Precision: products and what follows them in 16 bits, kept values and the rest in
     float32; float16 scales the loss (see `oflow.compiler.mixed_precision`). None: as declared.
-    slots: "least" gives registers the fewest bytes of slots at the same period (`Plan.least_slots` does it to a finished plan).
+    slots: "least" gives registers the fewest bytes of slots at the same period, where these do not fit the fewest on the fullest device
+    (`Plan.least_slots` does it to a finished plan).
     executor: "native" (the compiled loop; the default where numba is), "processes" (the same loop, a process a worker), "threads"
     (the same actors in Python) or "simulator" (real kernels in one thread in virtual time).
     workers: how many, or the streams (``cpu:0/compute``) of each; default one a device, at most the cores (threads: the cores).

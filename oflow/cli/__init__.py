@@ -30,7 +30,7 @@ COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
         "fewest bytes for a period or a memory limit; period: what would shorten it; tensor NAME, actor NAME, register NAME: all about one",
         ("oflow explain examples/digits.py layout=tensor", "oflow explain examples/digits.py boxings layout=tensor",
          "oflow explain examples/digits.py --after infer_sbp", "oflow explain examples/digits.py --after fuse --diff",
-         "oflow explain examples/gpt.py slots",
+         "oflow explain examples/gpt.py slots", "oflow explain examples/gpt.py slots of=fullest",
          "oflow explain examples/gpt.py slots memory=16e6", "oflow explain examples/gpt.py period",
          "oflow explain examples/digits.py tensor up.weight", "oflow explain examples/digits.py tensor digits.py:31",
          "oflow explain examples/digits.py actor 'matmul*'", "oflow explain plan.json register stash0"),
