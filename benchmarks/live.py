@@ -4,7 +4,9 @@
 
 plain: nobody watches. counted: a function is told of the figures, ten times a second. drawn: the bar, on a terminal that nobody reads
 by eye. A ratio is that of steps a second, and of processor seconds a step, to plain; medians of rounds that take turns, so that
-whatever else the machine does meets all three alike.
+whatever else the machine does meets all three alike. On a machine that others use these ratios tell five percent from nothing, not
+one; so the parts are timed alone too, in processor seconds, and added up to a share of the program's own: the clock looked at once
+an act, the count of each step, and the frames of a second.
 """
 
 import itertools
@@ -19,8 +21,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
 import digits
 import gpt
+from overhead import ACTORS, Running
+from plans import EmptyPrograms, chain
 
-ROUND = 1.5
+from oflow.actors import native
+from oflow.live import Following, Job
+from oflow.live.bar import FRAME, Bar
+
+ROUND = 3.0
 MODES = {"plain": False, "counted": lambda progress: None, "drawn": True}
 
 
@@ -69,8 +77,55 @@ def measure(name, build, batches, seconds):
         print(f"{name:26} {mode:8} steps a second x {rate:.4f}, processor seconds a step x {work:.4f}  ({len(found)} rounds)", flush=True)
 
 
+def act_seconds(rounds=9):
+    """What an act takes more when its session is watched: chains of empty acts in turns, on one thread."""
+    plan = chain(ACTORS, 2, devices=[0] * ACTORS, ordered=True)
+    launch = [lambda act, slots: None] * ACTORS
+    with ExitStack() as stack:
+        plain, watched = (Running(stack.enter_context(native(plan, launch, compiled=EmptyPrograms(plan), workers=0)), 1) for _ in range(2))
+        watched.session.meter()
+        for _ in range(rounds):
+            plain.turn(0.1)
+            watched.turn(0.1)
+        return max(0.0, statistics.median(watched.times()) - statistics.median(plain.times()))
+
+
+def processor_seconds(call, times):
+    """Of this thread, a call."""
+    call()
+    begun = time.thread_time()
+    for _ in range(times):
+        call()
+    return (time.thread_time() - begun) / times
+
+
+def parts(name, program, batches, an_act):
+    """The share of a program's processor time that each part of watching takes."""
+    feed = list(itertools.islice(batches, 8))
+    round_of(program, itertools.cycle(feed), False)
+    rate, work = round_of(program, itertools.cycle(feed), False)
+    job = Job()
+    following = program.following(1000)
+    for _ in following.through(program.stream(feed)):
+        pass
+    job.following = (following.progress,)
+    bar = Bar(job)
+    frame = processor_seconds(bar.draw, 200)
+    bar.wipe()
+    counting = processor_seconds(lambda: sum(1 for _ in Following(1000).through(range(1000))), 20) / 1000
+    acts = sum(actor.acts for actor in program.plan.actors)
+    shares = acts * an_act / work, counting / work, frame / FRAME / (rate * work)
+    print(f"{name:26} {acts} acts in {1e3 * work:.2f} ms of a core a step, {rate:.0f} steps a second")
+    print(f"{'':26} clock {1e9 * an_act:.0f} ns an act: {shares[0]:.2%}; count {1e6 * counting:.2f} us a step: {shares[1]:.2%}; "
+          f"frame {1e3 * frame:.2f} ms: {shares[2]:.2%}; together {sum(shares):.2%}", flush=True)
+
+
 def main(seconds=60.0):
     with terminal():
+        an_act = act_seconds()
+        for name, example in (("digits pipeline, native", digits), ("gpt, native", gpt)):
+            with example.build() as program:
+                parts(name, program, example.batches(), an_act)
         measure("digits pipeline, native", lambda: digits.build("pipeline", executor="native"), digits.batches(), seconds / 3)
         measure("digits pipeline, threads", lambda: digits.build("pipeline", executor="threads"), digits.batches(), seconds / 3)
         measure("gpt, native", gpt.build, gpt.batches(), seconds / 3)

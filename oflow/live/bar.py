@@ -18,10 +18,10 @@ from oflow.live.figures import PhaseProgress, Progress
 from oflow.live.lines import busy_text, clock, left_text, rates, slots_text
 from oflow.live.phases import Job
 
-FRAME = 0.25
-"""Seconds between two frames: a frame costs a millisecond or two of a core that others want."""
-LATE = 0.5
-"""Seconds after which a job is worth showing, and for which the bar stays away when something else was written."""
+FRAME = 0.5
+"""Seconds between two frames: a frame takes most of a millisecond of a core that others want."""
+AWAY = 0.5
+"""Seconds for which the bar stays away when something else was written."""
 BAR = 24
 """Its width in characters."""
 THEN, OTHERS = " > ", 24
@@ -30,11 +30,12 @@ THEN, OTHERS = " > ", 24
 
 def draw(job: Job, over: threading.Event) -> None:
     """Draw until `over` is set; then the terminal is as it was."""
-    bar = _Bar(job)
+    bar = Bar(job)
     streams = {name: stream for name in ("stdout", "stderr") if (stream := getattr(sys, name)) is not None and stream.isatty()}
     for name, stream in streams.items():
         setattr(sys, name, _Aside(stream, bar))
     try:
+        bar.draw()
         while not over.wait(FRAME):
             bar.draw()
     finally:
@@ -44,7 +45,7 @@ def draw(job: Job, over: threading.Event) -> None:
         bar.wipe()
 
 
-class _Bar:
+class Bar:
     """What stands on the terminal now."""
 
     def __init__(self, job: Job) -> None:
@@ -52,7 +53,7 @@ class _Bar:
         self._console = Console(file=sys.stderr)
         self._lock = threading.RLock()
         self._live: Live | None = None
-        self._away = perf_counter() + LATE
+        self._away = 0.0
 
     def draw(self) -> None:
         with self._lock:
@@ -76,7 +77,7 @@ class _Bar:
         if os.getpid() != self._owner:
             return
         with self._lock:
-            self._away = perf_counter() + LATE
+            self._away = perf_counter() + AWAY
             live, self._live = self._live, None
             if live is not None:
                 live.stop()
@@ -85,7 +86,7 @@ class _Bar:
 class _Aside:
     """A stream of the terminal: the bar makes room for what is written."""
 
-    def __init__(self, stream: TextIO, bar: _Bar) -> None:
+    def __init__(self, stream: TextIO, bar: Bar) -> None:
         self._stream, self._bar = stream, bar
 
     def write(self, text: str) -> int:

@@ -26,8 +26,8 @@ from oflow.live.lines import facts, line
 from oflow.live.phases import WATCHED, Job
 
 Form = Literal["bar", "lines", "json", "none"]
-LOOKED = 0.5
-"""Seconds between two looks for a line that is due."""
+LATE = 0.5
+"""Seconds after which a job is worth showing, and between two looks for a line that is due."""
 TOLD = 1.0
 """Seconds between two lines of JSON."""
 LOGGED = 15.0
@@ -68,7 +68,7 @@ def shown(how: Form) -> Iterator[Job]:
 
 
 def _bar(job: Job, over: threading.Event) -> None:
-    if not over.wait(LOOKED):  # rich takes a while to import: what is over soon does without
+    if not over.wait(LATE):  # rich takes a while to import: what is over soon does without
         from oflow.live.bar import draw
 
         draw(job, over)
@@ -77,7 +77,7 @@ def _bar(job: Job, over: threading.Event) -> None:
 def _lines(job: Job, over: threading.Event) -> None:
     """A line at the first step that is seen, then every LOGGED seconds."""
     told, step = -LOGGED, 0
-    while not over.wait(LOOKED):
+    while not over.wait(LATE):
         found, now = job.now(), perf_counter()
         if isinstance(found, Progress) and found.step not in (0, step) and now - told >= LOGGED:
             told, step = now, found.step
