@@ -67,6 +67,8 @@ class Captured:
     taps: tuple[str, ...]
     aliases: tuple[tuple[str, str], ...] = ()
     """(further path, name) of parameters that are reached by several paths."""
+    placed_at: tuple[tuple[str, str], ...] = ()
+    """(name, the user's line that asked for its layout) of parameters that have one."""
 
 
 class _Trace:
@@ -76,6 +78,7 @@ class _Trace:
         self.builder = Builder()
         self.names = names
         self.tensors: dict[int, Tensor] = {}
+        self.placed_at: dict[str, str] = {}
         self.written: dict[int, Tensor] = {}
         """What buffers were assigned in this trace: reading one after writing it gives what was written."""
         self.states: dict[int, int] = {}
@@ -97,6 +100,8 @@ class _Trace:
                     line=user_line(),
                 )
             value = self.builder.value(TensorType(p.shape, p.dtype), name=name, layout=p.layout, fixed=p.layout is not None)
+            if p.placed_at:
+                self.placed_at[name] = p.placed_at
             self.states[id(p)] = len(self.builder.parameters)
             self.builder.parameters.append(State(name, value.id, p.init, p.init_args, p.trainable))
             self.tensors[id(p)] = Tensor(self.builder, value.id)
@@ -156,7 +161,7 @@ def capture(fn: Callable[..., Any], specs: Sequence[Spec]) -> Captured:
     if clash:
         raise TraceError(f"{sorted(clash)[0]!r} is both an output and a tap; rename the tap", line=user_line())
     aliases = tuple(parameter_aliases(modules).items())
-    return Captured(trace.builder.build(), form, tuple(leaves), tuple(trace.taps), aliases)
+    return Captured(trace.builder.build(), form, tuple(leaves), tuple(trace.taps), aliases, tuple(trace.placed_at.items()))
 
 
 def _leaves(result: Any, fn: Callable[..., Any]) -> tuple[str, dict[str, Tensor]]:

@@ -24,7 +24,7 @@ class Parameter:
     init: a rule of `oflow.frontend.init`. Raises ShapeError where the rule, its arguments or the shape do not fit.
     """
 
-    __slots__ = ("dtype", "init", "init_args", "layout", "line", "shape", "trainable")
+    __slots__ = ("dtype", "init", "init_args", "layout", "line", "placed_at", "shape", "trainable")
 
     def __init__(
         self, shape: Sequence[int], dtype: object = "float32", init: str = "normal", *, trainable: bool = True, **init_args: Any
@@ -38,6 +38,8 @@ class Parameter:
         self.init_args: Attrs = freeze(init_args)
         self.trainable = trainable
         self.layout: Layout | None = None
+        self.placed_at = ""
+        """The user's line that asked for the layout."""
         check_rule(init, init_args, self.type, self.line)
         if trainable and not self.type.is_float:
             raise ShapeError(f"{self.dtype} has no gradients; declare it with of.nn.Buffer", line=self.line)
@@ -70,7 +72,7 @@ class Parameter:
 
     def to_global(self, placement: Placement, sbp: Sbps) -> Parameter:
         """Keep this parameter in the layout (placement, sbp). Raises SbpError where its shape cannot have it."""
-        self.layout = self.checked_layout(placement, sbp)
+        self.layout, self.placed_at = self.checked_layout(placement, sbp), user_line()
         return self
 
     def tensor(self) -> Tensor:
@@ -190,7 +192,7 @@ class Module:
         """Keep every parameter below in the layout (placement, sbp). Raises SbpError, and changes none, where one cannot."""
         found = [(p, p.checked_layout(placement, sbp, name)) for name, p in self.named_parameters()]
         for declared, layout in found:
-            declared.layout = layout
+            declared.layout, declared.placed_at = layout, user_line()
         return self
 
 

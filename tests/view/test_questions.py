@@ -134,6 +134,13 @@ def test_what_was_chosen_is_cheaper_unless_the_other_moves_an_annotation() -> No
     assert answer.asked == "annotation"
 
 
+def test_the_line_of_an_annotation_is_that_of_its_to_global() -> None:
+    start = mlp.__code__.co_firstlineno
+    for name, line in (("up.weight", start + 4), ("down.weight", start + 5), ("up.weight.m", start + 4)):
+        (answer,) = mlp().explain_tensor(name)  # type: ignore[attr-defined]
+        assert answer.line == f"test_questions.py:{line}"
+
+
 # ---------------------------------------------------------------- how long things live
 
 

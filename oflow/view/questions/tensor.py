@@ -26,6 +26,7 @@ class Compiled(Protocol):
     plan: Plan
     given: Any
     specs: tuple[Any, ...]
+    captured: Any
 
     def boxings(self) -> tuple[Boxing, ...]: ...
 

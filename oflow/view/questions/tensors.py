@@ -162,7 +162,8 @@ class _Tensors:
         if p is None:
             spec = self.program.specs[self.inferred.inputs.index(value.id)]
             return (ANNOTATION if value.fixed else AUTOMATIC), str(spec.line)
-        return self._parameter_asked(value, p), ""
+        owner = value.id if p.state_of is None else p.state_of
+        return self._parameter_asked(value, p), dict(self.program.captured.placed_at).get(self.parameters[owner].name, "")
 
     def _parameter_asked(self, value: Value, p: Parameter) -> str:
         earlier = self.before.values.get(value.id)

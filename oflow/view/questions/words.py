@@ -88,7 +88,7 @@ def _tensor(one: TensorAnswer) -> Iterable[Line]:
 def _why(one: TensorAnswer) -> str:
     who = WHO.get(one.asked, one.asked)
     owner = f" ({one.of})" if one.asked == OWNER else ""
-    return f"{who}{owner}" + (f" at {one.line}" if one.line and one.asked in (ANNOTATION, ASKED) else "")
+    return f"{who}{owner}" + (f" at {one.line}" if one.line and one.asked in (ANNOTATION, ASKED, OWNER) else "")
 
 
 def _choice(one: SignatureChoice) -> str:
