@@ -44,7 +44,6 @@ from oflow.graph import Graph
 from oflow.live import Progress
 from oflow.machine import Device, Link, Machine
 from oflow.ops import *  # noqa: F403
-from oflow.ops.op import op
 from oflow.plan import Plan
 from oflow.presets import preset
 from oflow.program import Program, compile
@@ -88,6 +87,6 @@ __all__ = [
     "OflowError", "OutOfMemory", "P", "Placement", "PlacementError", "Plan", "PlanError", "Precision", "Program", "ProgramFailed",
     "Progress", "ProtocolError", "Replay", "S", "SbpError", "Schedule", "ShapeError", "Spec", "Times", "Trace", "TraceError", "WorkerLost",
     "choose_schedule", "chunk_placements", "compile", "data", "load", "nn",
-    "op", "optim", "pack", "placement", "preset", "recompute", "sbp", "spec", "stage", "tap", "view",
+    "optim", "pack", "placement", "preset", "recompute", "sbp", "spec", "stage", "tap", "view",
     "arange", "constant", "eye", "full", "identity", "linspace", "ones", "tri", "zeros", *_ops.__all__,
 ]  # fmt: skip

@@ -244,8 +244,8 @@ class Plan:
     arenas, states: bytes of each device's arena and of its kept state.
     scratches: (offset in the device's arena, bytes) of each ``device/stream``'s scratch region; its actors share it, since a
     stream runs one act at a time.
-    model_flops: of the products of one step on logical shapes: those of the forward pass, and with a backward pass three times as many;
-    what devices repeat or compute again does not count. 0: not known.
+    model_flops: of the products of one step on logical shapes: those of the forward pass and those of the gradients that they need, which
+    are twice as many where both operands depend on weights; what devices repeat or compute again does not count. 0: not known.
     inputs, outputs: host register rows that feed and fetch the program's arguments and results.
     """
 

@@ -23,7 +23,7 @@ from oflow.ops import REGISTRY
 from oflow.ops.op import Shards
 from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, RegisterTemplate, Scratch, at_rank
 from oflow.sbp import HOST, Layout, Step
-from oflow.types import Attrs, TensorType, freeze
+from oflow.types import FLOATS, Attrs, TensorType, freeze
 
 T = TypeVar("T")
 COPY = "boxing"
@@ -49,17 +49,23 @@ def expand(graph: Graph, options: Options) -> Plan:
 
 
 def _model_flops(graph: Graph) -> float:
-    """See `Plan`. A backward pass multiplies for the gradients of both operands of each product."""
+    """See `Plan`. A backward pass multiplies once more for each operand that depends on a weight: for all of them twice as much."""
     known: dict[tuple[object, ...], float] = {}
+    trained = {p.value for p in graph.parameters if p.trainable}
+    backward = any(node.phase in ("B", "I", "W") for node in graph.nodes)
     total = 0.0
     for node in graph.nodes:
+        if trained & set(node.ins):
+            trained.update(node.outs)
         if node.phase == "F" and REGISTRY[node.op].lowering == "local":
             ins, outs = (tuple(time_type(graph, v) for v in vs) for vs in (node.ins, node.outs))
             key = (node.op, node.attrs, ins, outs)
             if key not in known:
                 known[key] = REGISTRY[node.op].estimate(ins, outs, time_attrs(graph, node)).product_flops
-            total += node.rate * known[key]
-    return total * (3.0 if any(node.phase in ("B", "I", "W") for node in graph.nodes) else 1.0)
+            real = [v for v in node.ins if graph.values[v].type.dtype in FLOATS]
+            again = 2.0 * sum(v in trained for v in real) / len(real) if backward and real else 0.0
+            total += node.rate * known[key] * (1.0 + again)
+    return total
 
 
 def column(entries: Sequence[T]) -> tuple[T, ...]:
