@@ -22,6 +22,8 @@ WIDTHS = (4, 4, 16, 16, 64, 64, 256, 256, 1024, 1024)
 """States kept at each border, in turn forwards and backwards in time."""
 LIVELY = 1, 4
 """How much a free order counts against what is likely."""
+DEEPEST = 500
+"""Most buffers that live at once: a tree is at most as deep, and functions over trees call themselves."""
 
 
 class Taken(NamedTuple):
@@ -56,7 +58,7 @@ class Full:
 
 
 def pack_across(buffers: Sequence[Buffer], capacity: int, effort: int) -> tuple[list[int] | None, int]:
-    """Offsets within the capacity, where some are found, and the steps taken; each is about a microsecond of Python."""
+    """Offsets within the capacity, where some are found, and the steps taken; each is about half a microsecond of Python."""
     filled = [*buffers, *fillers(buffers, capacity)]
     full, spent = _full(filled, capacity, effort)
     if full is None:
@@ -105,11 +107,12 @@ def _full(buffers: Sequence[Buffer], capacity: int, effort: int) -> tuple[Full |
         starting.setdefault(start, []).append(i)
         stopping.setdefault(stop, []).append(i)
     times = sorted(starting)
-    borders, spent = [], 0
+    borders, spent, alive = [], 0, len(starting[times[0]])
     for time in times[1:]:
+        alive += len(starting[time]) - len(stopping[time])
         found, work = pairs(stopping[time], starting[time], size, sums)
         spent += work
-        if spent > effort:
+        if spent > effort or alive > DEEPEST:
             return None, spent
         borders.append(Border(tuple(stopping[time]), tuple(starting[time]), found))
     return Full(size, tuple(starting[times[0]]), tuple(stopping[max(stopping)]), tuple(borders), sums), spent

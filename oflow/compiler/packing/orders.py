@@ -67,9 +67,13 @@ def bits(members: int) -> Iterator[int]:
 
 def in_order(node: Node) -> list[int]:
     """One of the orders."""
-    if node.kind == LEAF:
-        return [node.members.bit_length() - 1]
-    return [buffer for child in node.children for buffer in in_order(child)]
+    found, open_ = [], [node]
+    while open_:
+        one = open_.pop()
+        if one.kind == LEAF:
+            found.append(one.members.bit_length() - 1)
+        open_.extend(one.children[::-1])
+    return found
 
 
 def swap(tree: Node, gone: int, new: Node) -> Swap | None:
