@@ -66,7 +66,8 @@ COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
     ),
     "train": (
         train, "run a program over the batches of its file, then its evaluate",
-        ("oflow train examples/digits.py", "oflow train examples/digits.py layout=pipeline epochs=10 --save checkpoint"),
+        ("oflow train examples/digits.py", "oflow train examples/digits.py layout=pipeline epochs=10 --save checkpoint",
+         "oflow train examples/gpt.py --tensorboard runs/gpt"),
     ),
     "bench": (
         bench, "time steps of a program, or this machine, which plans can then be predicted for",
@@ -117,6 +118,7 @@ def _add_flags(name: str, made: ArgumentParser) -> None:
         made.add_argument("--measure", action="store_true", help="run the program too, and compare its step with the prediction")
     if name == "train":
         made.add_argument("--save", metavar="FOLDER", help="write a checkpoint at the end")
+        made.add_argument("--tensorboard", metavar="FOLDER", help="write the graph, and loss and rates of every step, for TensorBoard")
     if name == "bench":
         made.add_argument("--steps", type=_positive, default=50, help="steps to time (default 50)")
         made.add_argument("-o", "--output", metavar="OUT", help="bench machine: write to this file instead of this machine's own")

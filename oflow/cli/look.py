@@ -26,6 +26,7 @@ from oflow.cli.questions import KINDS, explain_one
 from oflow.cli.report import measured_trace, report
 from oflow.cli.schedules import check_schedule, view_schedule
 from oflow.cli.slots import curve, explain_period, explain_slots, split_options
+from oflow.cli.tensorboard import event_file
 from oflow.cli.train import Measured, measured_step
 from oflow.graph import Graph
 from oflow.plan import Plan
@@ -209,7 +210,7 @@ def view_file(args: Namespace, words: list[str], options: Options) -> None:
     asked, options = split_options(options) if what == "slots" else ({}, options)
     with opened(args.file, options) as given:
         if what == "tensorboard":
-            _event_file(given, args.output, args.json)
+            event_file(given, args.output, args.json)
             return
         suffix = Path(args.output).suffix if args.output else ".json" if args.json else ".txt"
         measured = measured_trace(given, args.measured, steps) if args.measured else None
@@ -225,16 +226,6 @@ def view_file(args: Namespace, words: list[str], options: Options) -> None:
             print(json.dumps({"file": args.output, "nbytes": len(made.encode())}) if args.json else f"wrote {args.output}")
         else:
             print(made, end="" if made.endswith("\n") else "\n")
-
-
-def _event_file(given: Given, folder: str | None, as_json: bool) -> None:
-    """The logical graph for TensorBoard, in an event file in `folder`."""
-    if given.graph is None:
-        raise UsageError(f"{given.path} has no logical graph for TensorBoard; give the .py file")
-    if folder is None:
-        raise UsageError("TensorBoard reads folders; say which with -o FOLDER")
-    view.graph_events(given.graph, folder)
-    print(json.dumps({"folder": folder}) if as_json else f"wrote the graph; see it with: tensorboard --logdir {folder}")
 
 
 def picture(given: Given, what: str, suffix: str, trace: Trace | None) -> str:

@@ -20,11 +20,13 @@ from typing import Any
 
 from oflow.cli.files import Given, Options, UsageError, named, opened
 from oflow.cli.machine import bench_machine
+from oflow.cli.tensorboard import recorded, scalars
 from oflow.errors import NotFiniteError, OflowError
 from oflow.live import Following, Progress, phase
 from oflow.live.lines import busy_text, rates
 from oflow.live.screen import json_line
 from oflow.view.style import seconds_text
+from oflow.view.tensorboard import Scalars
 
 ROUND, FEWEST_STEPS = 0.01, 8
 """Seconds of a round of steps that is timed for a comparison; the steps of one at least, because the first fill a pipeline."""
@@ -40,7 +42,8 @@ def train(args: Namespace, words: list[str], options: Options) -> None:
     with opened(args.file, options) as given:
         feed = _batches(given)
         following = _following(given, _length(given, feed))
-        losses, presses = _run(given.program, feed, following, args.json)
+        with recorded(given, args.tensorboard) as record:
+            losses, presses = _run(given.program, feed, following, args.json, record)
         done = following.summary()
         _refuse_not_finite(losses)
         if args.save and presses < 2:  # state that may be half updated is not kept
@@ -79,14 +82,20 @@ def _length(given: Given, feed: Iterable[Any]) -> int | None:
     return steps if isinstance(steps, int) else None
 
 
-def _run(program: Any, feed: Iterable[Any], following: Following, as_json: bool) -> tuple[list[float], int]:
+def _run(
+    program: Any, feed: Iterable[Any], following: Following, as_json: bool, record: Scalars | None
+) -> tuple[list[float], int]:
     """The losses, and how often Ctrl-C was pressed."""
     losses: list[float] = []
     with _interruptible() as presses, suppress(_Again):
         for result in following.through(program.stream(_until(presses, feed))):
             losses.append(_loss(result))
+            if as_json or record:
+                now = following.progress()
             if as_json:
-                print(json_line(following.progress()), flush=True)
+                print(json_line(now), flush=True)
+            if record:
+                record(now.step, scalars(now))
     return losses, len(presses)
 
 

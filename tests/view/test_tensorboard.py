@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 
 from oflow import view
 from oflow.cli import main
+from oflow.cli.tensorboard import scalars
 from oflow.errors import OflowError
 from oflow.graph import Graph
+from oflow.live import Progress
 from tests.test_graphtext import random_graph, small_graph
 
 DIGITS = str(Path(__file__).parents[2] / "examples" / "digits.py")
@@ -56,6 +59,21 @@ def test_the_command_writes_the_graph(tmp_path: Path, capsys: pytest.CaptureFixt
     assert {node.op for node in read(tmp_path / "run").Graph().node} >= {"input", "parameter", "matmul", "output"}
     assert main(["view", DIGITS, "tensorboard"]) == 2
     assert "-o FOLDER" in capsys.readouterr().err
+
+
+@installed
+def test_a_training_writes_every_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", DIGITS, "epochs=1", "--tensorboard", str(tmp_path), "--json"]) == 0
+    *steps, summary = map(json.loads, capsys.readouterr().out.splitlines())
+    found = read(tmp_path)
+    assert [(e.step, e.value) for e in found.Scalars("loss")] == [(one["step"], pytest.approx(one["loss"], rel=1e-6)) for one in steps]
+    assert len(steps) == summary["steps"] and found.Graph().node
+
+
+def test_what_is_not_known_of_a_step_is_no_scalar() -> None:
+    assert scalars(Progress(1, None, 0.5, 2.0)) == {"loss": 0.5}
+    known = scalars(Progress(2, 4, 0.25, 3.0, steps_per_second=2.0, busy={"cpu:0": 0.5}, slots_in_use=3, slots=8))
+    assert known == {"loss": 0.25, "steps_per_second": 2.0, "slots_in_use": 3, "busy/cpu:0": 0.5}
 
 
 def test_without_its_package_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
