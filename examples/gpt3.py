@@ -94,7 +94,8 @@ class Block(of.nn.Module):
 
 
 class GPT(of.nn.Module):
-    """Tokens (batch, seq) -> logits (batch, seq, vocabulary). The embedding table is also the head; both are split by vocabulary."""
+    """Tokens (batch, seq) -> logits (batch, seq, vocabulary). The embedding table is also the head. It lives split by width, so that its
+    gradient is added up where it is made, alike on all devices; the head has it by vocabulary."""
 
     def __init__(self, width, heads, layers, seq, vocabulary, places, style=Style()):
         super().__init__()
@@ -103,7 +104,7 @@ class GPT(of.nn.Module):
         self.places = of.nn.Parameter((seq, width), std=0.02)
         self.blocks = of.nn.ModuleList(Block(width, heads, places[i * self.stages // layers], style) for i in range(layers))
         self.norm = of.nn.LayerNorm(width)
-        self.tokens.to_global(places[0], (of.B, of.S(0)))
+        self.tokens.to_global(places[0], (of.B, of.S(1)))
         self.places.to_global(places[0], (of.B, of.B))
         for block in self.blocks:
             block.split()
