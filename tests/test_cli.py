@@ -506,6 +506,14 @@ def test_bench(program_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["steps"] == 4 and facts["acts_per_second"] > 0
 
 
+def test_simulate_sums_up_many_devices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(pipeline_1f1b(30, 2).to_json())
+    assert main(["simulate", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "idle, 30 devices:" in text and "streams compute, 30: busy" in text and len(text.splitlines()) < 12
+
+
 def test_simulate_predicts_for_a_machine_and_measures(program_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     machine = tmp_path / "machine.json"
     machines.save(replace(preset(), name="mine", workers=1), machine)

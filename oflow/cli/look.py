@@ -37,6 +37,8 @@ DISTURBED = 0.03
 """Share of waiting for a core from which a measurement is not to be trusted."""
 STEPS = 3
 """Steps that are simulated or recorded, if nobody says how many."""
+LISTED = 24
+"""Devices up to which the text of a simulation has a line for each, and for each of their streams."""
 DRAWN = 64
 """Devices up to which `simulate` plays each; of more, one a role."""
 SHOWN = ("plan", "graph", "timeline", "memory", "schedule", "slots", "tensorboard")
@@ -190,9 +192,27 @@ def _trace_text(facts: dict[str, Any]) -> str:
         lines.append(str(Report(**facts["report"])))
         if facts["roles"] < facts["devices"]:
             lines.append(f"{facts['devices']:,} devices have {facts['roles']} roles; what follows is of one device each")
-    lines += [f"idle {device}: {share:.1%}" for device, share in facts["bubble"].items()]
-    lines += [f"stream {stream}: busy {share:.1%}" for stream, share in facts["busy"].items()]
-    return "\n".join(lines)
+    return "\n".join(lines + (_few_shares(facts) if len(facts["bubble"]) <= LISTED else _many_shares(facts)))
+
+
+def _few_shares(facts: dict[str, Any]) -> list[str]:
+    lines = [f"idle {device}: {share:.1%}" for device, share in facts["bubble"].items()]
+    return lines + [f"stream {stream}: busy {share:.1%}" for stream, share in facts["busy"].items()]
+
+
+def _many_shares(facts: dict[str, Any]) -> list[str]:
+    """The mean, the least and the most of all devices, and of all streams of a name."""
+    streams: dict[str, dict[str, float]] = {}
+    for stream, share in facts["busy"].items():
+        streams.setdefault(stream.partition("/")[2], {})[stream] = share
+    lines = [f"idle, {len(facts['bubble'])} devices: {_range(facts['bubble'])}"]
+    return lines + [f"streams {name}, {len(shares)}: busy {_range(shares)}" for name, shares in streams.items()]
+
+
+def _range(shares: dict[str, float]) -> str:
+    least, most = min(shares, key=lambda name: shares[name]), max(shares, key=lambda name: shares[name])
+    mean = sum(shares.values()) / len(shares)
+    return f"{mean:.1%} in the mean, {shares[least]:.1%} ({least}) to {shares[most]:.1%} ({most})"
 
 
 # ---------------------------------------------------------------- view
