@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -504,6 +505,11 @@ def test_bench(program_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", str(program_file), "--steps", "4", "--warm-up", "2", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["steps"] == 4 and facts["acts_per_second"] > 0
+
+
+def test_the_module_is_the_command(plan_file: Path) -> None:
+    found = subprocess.run([sys.executable, "-m", "oflow", "check", str(plan_file)], capture_output=True, text=True, check=True)
+    assert found.stdout.startswith("deadlock-free")
 
 
 def test_simulate_sums_up_many_devices(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
