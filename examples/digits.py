@@ -8,8 +8,6 @@ import sys
 from contextlib import nullcontext
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from sklearn.datasets import load_digits
 
 import oflow as of
@@ -92,22 +90,15 @@ def evaluate(program):
     return {"accuracy": float(np.mean(scores(x).argmax(axis=1) == y))}
 
 
-def train(layout, dtype="float32", epochs=30, progress=None):
+def train(layout, dtype="float32", epochs=30, progress=False):
     """Train one layout. Returns (losses, metrics)."""
-    feed, losses = batches(dtype, epochs), []
-    task = progress.add_task(layout, total=len(feed), loss=0.0) if progress else None
     with build(layout, dtype) as program:
-        for loss in program.stream(feed):
-            losses.append(float(loss))
-            if progress:
-                progress.update(task, advance=1, loss=losses[-1])
+        losses = [float(loss) for loss in program.stream(batches(dtype, epochs), progress=progress)]
         return np.array(losses), evaluate(program)
 
 
 def main(dtype="float32", epochs=30):
-    columns = "{task.description:9}", MofNCompleteColumn(), BarColumn(), "loss {task.fields[loss]:.4f}", TimeRemainingColumn()
-    with Progress(*(TextColumn(c) if isinstance(c, str) else c for c in columns), console=Console(stderr=True)) as progress:
-        results = {layout: train(layout, dtype, int(epochs), progress) for layout in LAYOUTS}
+    results = {layout: train(layout, dtype, int(epochs), progress=True) for layout in LAYOUTS}
     first = results["single"][0][:20]
     for layout, (losses, metrics) in results.items():
         apart = np.max(np.abs(losses[:20] - first) / first)

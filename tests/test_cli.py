@@ -312,6 +312,9 @@ def test_commands_on_a_schedule(schedule_file: Path, tmp_path: Path, capsys: pyt
     out = tmp_path / "again.csv"
     assert main(["view", str(schedule_file), "schedule", "-o", str(out)]) == 0
     assert out.read_text() == schedule_file.read_text()
+    report = tmp_path / "report.html"
+    assert main(["view", str(schedule_file), "-o", str(report), "F=1", "B=2"]) == 0
+    assert report.read_text().startswith("<!doctype html>")
 
 
 # ---------------------------------------------------------------- programs

@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "run": EARLY | {"actors", "arrays", "backends", "native", "plan"},
     "program": LOGICAL | {"plan", "schedule", "trace", "check", "actors", "compiler", "backends", "run", "state", "checkpoint", "live"},
     "calibrate": LOGICAL | {"native", "plan", "actors", "compiler", "backends", "program"},
-    "view": LOGICAL | {"arrays", "plan", "schedule", "trace", "check", "actors", "sizing"},
+    "view": LOGICAL | {"arrays", "plan", "schedule", "trace", "check", "actors", "sizing", "live"},
 }
 
 

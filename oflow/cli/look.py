@@ -223,7 +223,8 @@ def view_file(args: Namespace, words: list[str], options: Options) -> None:
     what = words[0] if words else "plan"
     if len(words) > 1 or what not in SHOWN:
         raise UsageError(f"view shows one of {', '.join(SHOWN)}, not {' '.join(words)}")
-    if words in ([], ["schedule"]) and Path(args.file).suffix == ".csv" and Path(args.file).is_file():
+    drawn = Path(args.output or "").suffix != ".html"  # the report is that of the plan which a schedule file stands for
+    if drawn and words in ([], ["schedule"]) and Path(args.file).suffix == ".csv" and Path(args.file).is_file():
         view_schedule(args, options)
         return
     steps, options = _steps(args, options)

@@ -14,6 +14,9 @@ from oflow.trace import Span, Trace
 from oflow.view.grid import steps
 from oflow.view.style import device_order, seconds_text
 
+WIDE = 120
+"""Characters of a line of a schedule's grid."""
+
 
 def text(thing: Graph | Plan | Schedule | Trace | Proof, plan: Plan | None = None) -> str:
     """`thing` as text. A graph's text parses back (`oflow.graphtext.parse_graph`); `plan` names the actors of a trace."""
@@ -109,14 +112,22 @@ def _port(plan: Plan, actor: ActorSpec, port: Port) -> str:
 
 
 def schedule(thing: Schedule) -> str:
-    """The grid: one row a rank, one column a step of time (a dot: idle), and the stash of every stage."""
+    """The grid: one row a rank, one column a step of time (a dot: idle), and the stash of every stage. A grid that is wider than WIDE
+    stands in bands one below the other, each headed by its steps."""
     when = steps(thing)
     rows = [_cells(row, when) for row in thing.rows]
     width = max((len(str(action)) for action in when), default=0)
     head = f"schedule {thing.name}: {_count(len(thing.stages), 'stage')}, {_count(thing.micro_batches, 'micro-batch')}"
-    lines = [f"rank {i}: {' '.join(cell.ljust(width) for cell in row).rstrip()}" for i, row in enumerate(rows)]
+    names = [f"rank {i}: ".rjust(len(f"rank {len(rows) - 1}: ")) for i in range(len(rows))]
+    length, fits = max(map(len, rows), default=0), max(1, (WIDE - len(names[-1])) // (width + 1)) if rows else 1
+    lines = []
+    for start in range(0, length, fits):
+        stop = min(start + fits, length)
+        lines += ["", f"steps {start} to {stop - 1}"] if fits < length else []
+        bands = (name + " ".join(cell.ljust(width) for cell in row[start:stop]) for name, row in zip(names, rows, strict=True))
+        lines += [band.rstrip() for band in bands]
     stashes = ", ".join(f"stage {s}: {thing.stash(s)}" for s in thing.stages)
-    return "\n".join([head, *lines, f"stash slots: {stashes}"]) + "\n"
+    return "\n".join([head, *lines, *([""] if fits < length else []), *wrap(f"stash slots: {stashes}", WIDE)]) + "\n"
 
 
 def _cells(row: tuple[Action, ...], when: dict[Action, int]) -> list[str]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from oflow.arrays import tables
 from oflow.plan import Plan
 from oflow.trace import Span, Trace
 from oflow.view import style
 from oflow.view.style import device_of, device_order, label, rect
 
+MOST = 16
+"""Devices up to which each has lanes of its own."""
 LEFT, RIGHT, TOP, LANE, GAP = 128.0, 18.0, 62.0, 24.0, 10.0
 
 
@@ -50,36 +53,70 @@ def _union(start: np.ndarray, stop: np.ndarray) -> float:
 def timeline(trace: Trace, plan: Plan | None = None, *, width: float = 1180.0) -> str:
     """An SVG with one lane a stream, `width` pixels wide. `plan` gives names, colours and micro-batches.
 
-    A bar's tooltip tells the actor, step, micro-batch, start and stop; the bubble share stands beside each device.
+    A bar's tooltip tells the actor, step, micro-batch, start and stop; the bubble share stands beside each device. Of more than MOST
+    devices those that ran alike, to the pixel, share the lanes of the first.
     """
     start, stop = window(trace)
     scale = (width - LEFT - RIGHT) / ((stop - start) or 1.0)
-    by_stream: dict[str, list[Span]] = {}
-    for span in trace.spans:
-        by_stream.setdefault(span.stream, []).append(span)
-    streams = sorted(by_stream, key=lambda s: (device_order(device_of(s)), not s.endswith("/compute"), s))
+    alike = same_runs(trace, plan, 1.0 / scale)
+    streams = sorted(
+        (s for s in {trace.spans.streams[i] for i in np.unique(trace.spans.stream)} if device_of(s) in alike),
+        key=lambda s: (device_order(device_of(s)), not s.endswith("/compute"), s),
+    )
     shares, places, y, device = bubbles(trace), {}, TOP, ""
     lanes: list[str] = []
     for stream in streams:
-        y += GAP if device and device_of(stream) != device else 0
-        y += 12 if device_of(stream) != device else 0
-        lanes += _lane(stream, y, width, shares if device_of(stream) != device else {})
+        first = device_of(stream) != device
+        y += (GAP if device else 0) + 12 if first else 0
         device, places[stream] = device_of(stream), y
+        lanes += _lane(stream, y, width, style.device_range(alike[device]) if first else "", shares.get(device))
         y += LANE
-    bars = [_bar(span, plan, places[span.stream], LEFT, start, scale) for span in trace.spans]
-    found = {style.kind_of(plan.actors[s.actor]) if plan else _guess(s) for s in trace.spans}
+    spans = trace.spans.take(np.isin(trace.spans.stream, [i for i, name in enumerate(trace.spans.streams) if name in places]))
+    bars = [_bar(span, plan, places[span.stream], LEFT, start, scale) for span in spans]
+    found = {style.kind_of(plan.actors[s.actor]) if plan else _guess(s) for s in spans}
     head = f"{trace.source} timeline: {trace.steps} step{'s' * (trace.steps != 1)} in {style.seconds_text(stop - start)}"
+    count = sum(map(len, alike.values()))
+    head += f"; {count} devices, those that ran alike as one" if count > len(alike) else ""
     body = [label(10, 20, head, size=14, more=' font-weight="600"'), *style.legend(10, 42, sorted(found))]
     return style.page(width, y + 34, [*body, *lanes, *_axis(stop - start, scale, y), *bars], head)
 
 
-def _lane(stream: str, y: float, width: float, shares: dict[str, float]) -> list[str]:
-    device, _, name = stream.partition("/")
+def same_runs(trace: Trace, plan: Plan | None, seconds: float) -> dict[str, list[str]]:
+    """The devices that acted, each with those that it stands for, itself first: of at most MOST devices each for itself, of more all
+    that ran the same actors on the same streams, starting and stopping within `seconds` of it."""
+    spans = trace.spans
+    streams = [(device_of(name), name.partition("/")[2]) for name in spans.streams]
+    devices = sorted({streams[i][0] for i in np.unique(spans.stream).tolist()}, key=device_order)
+    if len(devices) <= MOST:
+        return {device: [device] for device in devices}
+    kinds, numbers = {kind: i for i, (_, kind) in enumerate(streams)}, {device: i for i, device in enumerate(devices)}
+    kind = np.array([kinds[kind] for _, kind in streams])[spans.stream]
+    device = np.array([numbers.get(device, -1) for device, _ in streams])[spans.stream]
+    actor = np.zeros(len(spans), np.int64) if plan is None else tables(plan).template[spans.actor]
+    order = np.lexsort((spans.start, spans.act, actor, kind, device))
+    what = np.stack([kind, actor, spans.act], axis=1)[order]
+    when = np.stack([spans.start, spans.stop], axis=1)[order]
+    ends = np.cumsum(np.bincount(device, minlength=len(devices)))
+    firsts: dict[bytes, list[tuple[str, np.ndarray]]] = {}
+    found: dict[str, list[str]] = {}
+    for name, low, high in zip(devices, [0, *ends[:-1].tolist()], ends.tolist(), strict=True):
+        others = firsts.setdefault(what[low:high].tobytes(), [])
+        same = next((first for first, times in others if np.abs(times - when[low:high]).max(initial=0.0) <= seconds), None)
+        if same is None:
+            others.append((name, when[low:high]))
+        found.setdefault(same or name, []).append(name)
+    return found
+
+
+def _lane(stream: str, y: float, width: float, devices: str, bubble: float | None) -> list[str]:
+    """devices: what stands beside the first lane of a device, with its bubble."""
+    name = stream.partition("/")[2]
     made = [rect(LEFT, y, width - LEFT - RIGHT, LANE - 3, "of-band"), label(LEFT - 8, y + 14, name, "of-soft", 11, "end")]
-    if shares:
-        made.append(label(10, y + 14, device, size=12, more=' font-weight="600"'))
-        if device in shares:
-            made.append(label(LEFT, y - 4, f"bubble {shares[device]:.1%}", "of-soft", 10))
+    if devices:
+        first = device_of(stream)
+        made.append(label(10, y + 14, first, size=12, more=' font-weight="600"'))
+        words = ["" if devices == first else devices, "" if bubble is None else f"bubble {bubble:.1%}"]
+        made += [label(LEFT, y - 4, ", ".join(filter(None, words)), "of-soft", 10)] if any(words) else []
     return made
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 import oflow as of
-from oflow import pack
+from oflow import pack, view
 from oflow.check import check
 from oflow.compiler import PASSES
 from oflow.live import PhaseProgress, phase, shown
@@ -53,7 +53,7 @@ def test_long_jobs_name_their_phases() -> None:
     token = WATCHED.set(job)  # type: ignore[arg-type]
     try:
         plan = pipeline_1f1b(3, 5)
-        check(plan)
+        view.html(plan, proof=check(plan))
         plan.simulate(steps=2)
         pack([(0, 3, 5), (1, 4, 7), (2, 6, 3), (3, 7, 6), (5, 8, 4), (0, 8, 1)])
         x = of.spec((4, 4), "float32", of.placement("cpu", [0]), of.B)
@@ -61,6 +61,7 @@ def test_long_jobs_name_their_phases() -> None:
     finally:
         WATCHED.reset(token)
     wanted = {"check", "find roles", "play one step", "arrange its acts", "find the period", "prove memory", "trace", "compile"}
+    wanted |= {"report", "draw the plan and the graph", "find what idle streams wait for", "add up live bytes", "write the page"}
     assert wanted <= job.seen
     last = len(PASSES) - 1  # capture comes before the passes
     assert {f"pass place (1 of {last})", f"pass memory ({last} of {last})"} <= job.seen

@@ -16,7 +16,8 @@ from oflow.actors import simulate
 from oflow.check import check
 from oflow.graph import Graph
 from oflow.plan import Plan
-from oflow.trace import Spans, Trace
+from oflow.trace import Span, Spans, Trace
+from oflow.view.timeline import MOST, same_runs
 from tests.plans import chain, diamond, gpipe, pipeline_1f1b, random_plan
 from tests.test_graphtext import random_graph, small_graph
 from tests.view.things import rich_plan, schedule_1f1b
@@ -101,6 +102,26 @@ def equal_times(plan: Plan) -> Plan:
     times = {"F": 1.0, "B": 1.0, "update": 0.0}
     actors = tuple(replace(a, costs=(replace(a.costs[0], seconds=times[a.phase]),)) for a in plan.actor_templates)
     return replace(plan, actor_templates=actors)
+
+
+def runs(devices: int, late: float = 0.0) -> Trace:
+    """Two acts on each device, the second of the last device `late` seconds late."""
+    return Trace(Spans.of([
+        Span(number, act, f"cpu:{number}/compute", act + late * (number == devices - 1) * act, act + 0.5)
+        for number in range(devices) for act in (0, 1)
+    ]))  # fmt: skip
+
+
+def test_devices_that_ran_alike_share_lanes_where_there_are_many() -> None:
+    assert len(same_runs(runs(MOST), None, 0.0)) == MOST
+    found = same_runs(runs(MOST + 1), None, 0.0)
+    assert {first: len(alike) for first, alike in found.items()} == {"cpu:0": MOST + 1}
+    made = view.timeline(runs(MOST + 1))
+    assert f"cpu:0-{MOST}, bubble" in made and len(tips(made)) == 2
+    late = runs(MOST + 1, 0.1)
+    assert [len(alike) for alike in same_runs(late, None, 0.2).values()] == [MOST + 1]
+    assert [len(alike) for alike in same_runs(late, None, 0.05).values()] == [MOST, 1]
+    assert len(tips(view.timeline(late))) == 4
 
 
 def test_an_empty_run_has_a_timeline() -> None:

@@ -10,7 +10,10 @@ from oflow import view
 from oflow.actors import simulate
 from oflow.check import check
 from oflow.check.references import read_plan
+from oflow.compiler.schedules import SCHEDULES, named_schedule
 from oflow.graphtext import parse_graph
+from oflow.view.grid import steps
+from oflow.view.text import WIDE
 from tests.plans import chain, pipeline_1f1b, random_plan
 from tests.test_graphtext import random_graph, small_graph
 from tests.view.things import rich_plan, schedule_1f1b
@@ -29,6 +32,20 @@ def test_golden_schedule_trace_and_proof(golden: Golden) -> None:
     golden("trace.txt", view.text(simulate(plan, steps=1), plan))
     golden("trace_without_plan.txt", view.text(simulate(chain(2, 1), steps=2)))
     golden("proof.txt", view.text(check(plan)))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_wide_schedule_stands_in_bands_that_hold_every_action_in_its_column(name: str) -> None:
+    made = named_schedule(name, 4 * SCHEDULES[name].chunks, 4, 12)
+    lines = view.text(made).splitlines()
+    assert max(map(len, lines)) <= WIDE
+    rows: dict[str, list[str]] = {}
+    for rank, _, cells in (line.partition(": ") for line in lines if line.startswith("rank ")):
+        rows.setdefault(rank, []).extend(cells.split())
+    when = steps(made)
+    for rank, row in enumerate(made.rows):
+        cells = rows[f"rank {rank}"]
+        assert [cells[when[action]] for action in row] == [str(action) for action in row] and len(cells) - cells.count(".") == len(row)
 
 
 def test_golden_graph(golden: Golden) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from oflow.boxings import Boxing
 from oflow.check import Proof
 from oflow.graph import Graph
+from oflow.live import phase
 from oflow.plan import Plan
 from oflow.trace import Trace
 from oflow.view.report.data import report_data
@@ -29,4 +30,7 @@ def html(
     run of the same plan, laid over the simulated one. boxings: `Program.boxings()`. title, file: what the page calls the plan, and the
     file it came from. Raises PlanError for a trace of another plan.
     """
-    return page(report_data(plan, trace, graph, proof, measured=measured, boxings=boxings, title=title, file=file))
+    with phase("report"):
+        data = report_data(plan, trace, graph, proof, measured=measured, boxings=boxings, title=title, file=file)
+        with phase("write the page"):
+            return page(data)

@@ -35,6 +35,7 @@ from oflow.boxings import Boxing
 from oflow.check import ActGraph, Proof, act_graph, play
 from oflow.errors import PlanError
 from oflow.graph import Graph
+from oflow.live import phase
 from oflow.plan import Plan
 from oflow.trace import SlotEvents, Trace
 from oflow.view.occupancy import horizon, levels, thinned, uses
@@ -71,6 +72,8 @@ def report_data(
         simulated = simulate(plan, steps=STEPS if STEPS * acts <= MOST_SPANS else 1)
     groups = rows.grouped(plan, t)
     seen = simulated or recorded
+    with phase("draw the plan and the graph"):
+        drawings = {"graph": graph_data(graph, plan) if graph is not None else None, "plan": plan_data(plan, t, groups)}
     return {
         "meta": _meta(whole, seen, title, file),
         "devices": rows.devices(plan, t, drawn.alike), "streams": rows.streams(t), "actors": rows.actors(plan, t, groups),
@@ -79,8 +82,7 @@ def report_data(
              "count": len(g.rows)}
             for g in groups
         ],
-        "registers": rows.registers(plan, t), "graph": graph_data(graph, plan) if graph is not None else None,
-        "plan": plan_data(plan, t, groups), "reasons": list(REASONS),
+        "registers": rows.registers(plan, t), **drawings, "reasons": list(REASONS),
         "traces": {"simulated": _trace(plan, t, act, simulated), "measured": _trace(plan, t, act, recorded)},
         "memory": _memory(plan, t, seen), "boxings": _boxings(plan, boxings or ()),
         "proof": proof_data(whole, drawn.proof) if drawn.proof is not None else None,
@@ -116,7 +118,7 @@ def _acts(plan: Plan, t: Tables) -> ActGraph | None:
 
 def _meta(plan: Plan, trace: Trace | None, title: str | None, file: str) -> dict[str, Any]:
     how = f", {plan.schedule}" if plan.schedule else ""
-    count = len(plan.devices)
+    count = sum(not device.startswith("host:") for device in plan.devices) or len(plan.devices)
     return {
         "title": title or f"plan on {count} device{'s' * (count != 1)}{how}", "version": plan.version, "schedule": plan.schedule,
         "micro_batches": plan.micro_batches, "machine": plan.machine.name, "steps": trace.steps if trace else 0, "file": file,
@@ -132,6 +134,7 @@ def _places(seconds: float) -> int:
     return TIME_DIGITS - math.ceil(math.log10(seconds)) if seconds > 0 else 0
 
 
+@phase("find what idle streams wait for")
 def _trace(plan: Plan, t: Tables, act: ActGraph | None, trace: Trace | None) -> dict[str, Any] | None:
     if trace is None:
         return None
@@ -191,6 +194,7 @@ def _slots(plan: Plan, t: Tables, events: SlotEvents, times: Any) -> dict[str, A
 # ---------------------------------------------------------------- memory and proof
 
 
+@phase("add up live bytes")
 def _memory(plan: Plan, t: Tables, trace: Trace | None) -> list[dict[str, Any]]:
     """A curve for each device; without hand-overs of slots in the trace there are none."""
     if trace is None or not len(trace.events):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from oflow.check import Proof
+from oflow.live import phase
 from oflow.plan import Plan
 from oflow.sizing import what_would_help
 from oflow.view.period import help_facts
@@ -20,7 +21,9 @@ def proof_data(plan: Plan, proof: Proof) -> dict[str, Any]:
          "register": one.register, "stream": one.stream, "wraps": one.wraps}
         for one in proof.cycle
     ]  # fmt: skip
+    with phase("ask what would shorten the period"):
+        what_if = help_facts(what_would_help(plan)) if proof.acts <= MOST_ASKED else []
     return {
         "deadlock_free": proof.deadlock_free, "period": proof.period, "bound": proof.bound, "acts": proof.acts, "cycle": cycle,
-        "busy": proof.busy, "what_if": help_facts(what_would_help(plan)) if proof.acts <= MOST_ASKED else [],
+        "busy": proof.busy, "what_if": what_if,
     }  # fmt: skip
