@@ -1,6 +1,7 @@
 """What sharded state and gradient buckets save: a GPT with Adam on 4 and 8 data-parallel devices, from the plan alone.
 
-    python benchmarks/zero.py [--layers 8] [--width 512] [--batch 16] [--micro-batches 4] [--machine two-level] [--json FILE]
+    python benchmarks/zero.py [--layers 8] [--width 512] [--batch 16] [--micro-batches 4] [--machine two-level]
+                              [--precision bfloat16] [--json FILE]
 
 Bytes of state are held against Rajbhandari et al. 2020 (with 4 bytes a parameter, gradient and moment: 12, 4 + 8/d, 4 + 8/d, 12/d a
 parameter, gradients apart); bytes moved are those of the listed boxings between devices, per device and parameter; the period is the
@@ -31,7 +32,7 @@ def program(devices: int, zero: object, given: argparse.Namespace, bucket_nbytes
     spec = of.spec((given.batch * devices, WINDOW), "int64", where, of.S(0))
     return of.compile(
         lambda x, y: of.cross_entropy(model(x), y), spec, spec, optimizer=of.optim.AdamW(), zero=zero, bucket_nbytes=bucket_nbytes,
-        micro_batches=given.micro_batches, machine=given.machine,
+        micro_batches=given.micro_batches, machine=given.machine, precision=given.precision or None,
     )  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def cells(one: Row) -> tuple[object, ...]:
 
 def main(words: list[str] | None = None) -> None:
     words = sys.argv[1:] if words is None else words
-    given = options(__doc__, words, layers=8, width=512, batch=16, micro_batches=4, machine="two-level")
+    given = options(__doc__, words, layers=8, width=512, batch=16, micro_batches=4, machine="two-level", precision="")
     rows = [row(devices, name, size, given) for devices in (4, 8) for size in (None, "auto") for name in STAGES]
     rows += [row(8, name, size, given) for name in ("0", "1", "2", "3") for size in SIZES[1:-1]]
     print(f"{rows[0]['parameters']:,} parameters")

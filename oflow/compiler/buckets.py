@@ -11,6 +11,9 @@ where its sum is wanted, so nothing is packed or unpacked, layouts may differ, a
 New values of parameters that come home from shards (`zero`) travel together in the same way, after the updates, and so do copies of split
 parameters, in the order in which they are used (where devices share memory these are read where they lie). Where a route has several
 legs, the bucket has an actor for each, and the legs are those that are cheapest for all its bytes together.
+
+A gradient that arrives in 16 bits is converted, and added over micro-batches, by the bucket that brought it: the backward pass does not
+wait for what only its update reads.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from oflow.boxings import SHARDED
-from oflow.compiler.insert_boxing import Cause, step_nodes
+from oflow.compiler.insert_boxing import STREAM, Cause, step_nodes
 from oflow.compiler.options import Options
 from oflow.graph import Builder, Graph, Node, time_type
 from oflow.ops import REGISTRY
@@ -63,11 +66,13 @@ def _sums_early(graph: Graph) -> Graph:
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """The boxings from one value to one layout, in order; `ready`: the place behind the node that makes the value (0: it is kept state),
-    `wanted`: that of the first reader of what comes out; `nbytes`: what a device has of it where it has more. like: the node whose
-    stage and phase the boxings have."""
+    """The boxings from one value to one layout, in order, and what its readers wait for `then`: conversions and a sum over micro-batches.
+
+    `ready`: the place behind the node that makes the value (0: it is kept state), `wanted`: that of the first reader of what comes out;
+    `nbytes`: what a device has of it where it has more. like: the node whose stage and phase the boxings have."""
 
     nodes: tuple[Node, ...]
+    then: tuple[Node, ...]
     ready: int
     wanted: int
     nbytes: int
@@ -80,6 +85,10 @@ class _Route:
     @property
     def result(self) -> int:
         return self.nodes[-1].outs[0]
+
+    @property
+    def members(self) -> tuple[Node, ...]:
+        return (*self.nodes, *self.then)
 
 
 SHIFTS = (5, 4, 3, 2, 1, 0)
@@ -99,7 +108,7 @@ class _Buckets:
         """The graph with the boxings of each bucket side by side, right after the last value that one of them waits for."""
         builder = Builder.without_nodes(self.source)
         full = list(self._full(self.travelling()))
-        taken = {node.id for routes in full for route in routes for node in route.nodes}
+        taken = {node.id for routes in full for route in routes for node in route.members}
         before: dict[int, list[tuple[int, list[_Route]]]] = {}
         for number, routes in enumerate(full):
             place = max(route.ready for route in routes) or min(route.wanted for route in routes)
@@ -130,10 +139,30 @@ class _Buckets:
                 if follower.attributes.get("leg") != leg or follower.ins != legs[-1].outs:
                     break
                 legs.append(follower)
-            wanted = min(self.readers.get(legs[-1].outs[0], ()), default=len(nodes))
+            then = self._then(legs[-1].outs[0])
+            wanted = min(self.readers.get((*legs, *then)[-1].outs[0], ()), default=len(nodes))
             ready = 0 if kept else self.makers[node.ins[0]] + 1
             nbytes = max(self._nbytes(node.ins[0]), self._nbytes(legs[-1].outs[0]))
-            yield _Route(tuple(legs), ready, wanted, nbytes, node if kept else nodes[ready - 1])
+            yield _Route(tuple(legs), then, ready, wanted, nbytes, node if kept else nodes[ready - 1])
+
+    def _then(self, v: int) -> tuple[Node, ...]:
+        """What stands between a value of the backward pass and its readers: conversions, one after the other, and then a sum."""
+        found: list[Node] = []
+        while len(self.readers.get(v, ())) == 1 and v not in self.sinks:
+            node = self.source.nodes[self.readers[v][0]]
+            adds = REGISTRY[node.op].lowering == "accumulate"
+            if node.phase in ("F", "update") or not (found if adds else self._converts(node)):
+                break
+            found.append(node)
+            v = node.outs[0]
+            if adds:
+                break
+        return tuple(found)
+
+    def _converts(self, node: Node) -> bool:
+        """Whether it makes of one value another of as many elements, on the devices that have it."""
+        types = [self.source.values[v].type for v in (*node.ins, *node.outs)]
+        return REGISTRY[node.op].lowering == "local" and (len(node.ins), len(node.outs)) == (1, 1) and types[0].size == types[1].size
 
     def _nbytes(self, v: int) -> int:
         kind = time_type(self.source, v)
@@ -154,7 +183,7 @@ class _Buckets:
             return asked and len(route.nodes) == 1 and have.placement.kind != "cpu" and route.result in self.readers
         if maker.phase == "update":
             return route.result in self.sinks and len(route.nodes) == 1
-        readers = [self.source.nodes[place] for place in self.readers.get(route.result, ())]
+        readers = [self.source.nodes[place] for place in self.readers.get(route.members[-1].outs[0], ())]
         updates = all(n.phase == "update" or REGISTRY[n.op].lowering == "accumulate" for n in readers)
         sums = have.is_partial and all(s.op == "sum" for s in have.sbp if s.is_partial)
         one_pull = len(route.nodes) == 1 or not any(self._split(have, want))
@@ -185,9 +214,9 @@ class _Buckets:
         have, want, like = self._layout(route.source), self._layout(route.result), route.like
         kinds = tuple("S" if s.is_split and s != before else str(s) for s, before in zip(want.sbp, have.sbp, strict=True))
         where = tuple("S" if s.is_split and s != after else str(s) for s, after in zip(have.sbp, want.sbp, strict=True))
-        time, dtype = self.source.values[route.source].time, self.source.values[route.source].type.dtype
+        time = self.source.values[route.source].time
         when = (like.stage, like.phase, () if route.ready else like.region, route.ready > 0, route.nodes[0].rate, time)
-        return (have.placement, where, kinds, dtype, when)
+        return (have.placement, where, kinds, when)
 
     # ------------------------------------------------------------ how
 
@@ -196,6 +225,7 @@ class _Buckets:
         made = [self._legs(builder, number, route, steps) for route in routes]
         # leg by leg, so that the actors of a bucket stand in the order of their work
         builder.nodes += [node for leg in range(max(map(len, made))) for legs in made for node in legs[leg : leg + 1]]
+        builder.nodes += [replace(n, stage=r.like.stage, phase=r.like.phase, stream=STREAM) for r in routes for n in r.then]
 
     def _legs(self, builder: Builder, number: int, route: _Route, steps: Sequence[Step]) -> list[Node]:
         """The nodes of a route, along these steps where there are some, marked with the number of their bucket."""
@@ -222,8 +252,8 @@ class _Buckets:
         if any(self._split(have, want)) or not have.is_partial:
             return ()
         kinds = [time_type(self.source, route.source) for route in routes]
-        largest = max(kinds, key=lambda kind: kind.size)
-        times = -(-sum(kind.size for kind in kinds) // max(1, largest.size))
+        largest = max(kinds, key=lambda kind: kind.nbytes)
+        times = -(-sum(kind.nbytes for kind in kinds) // max(1, largest.nbytes))
         shape = (largest.shape[0] * times, *largest.shape[1:]) if largest.shape else (times,)
         steps = self.planner.route(have, want, shape, largest.itemsize).steps
         fits = all(step.flat or all(s.axis < len(kind.shape) for s in step.dst.sbp if s.is_split) for step in steps for kind in kinds)

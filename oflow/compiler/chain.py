@@ -14,7 +14,9 @@ from oflow.compiler.options import Options
 from oflow.compiler.overwrite import Temporary, overwrite
 from oflow.compiler.packing import MODEST, pack
 from oflow.compiler.rings import gathered
+from oflow.compiler.stage_times import COMPUTE
 from oflow.machine import Cost, Work, total
+from oflow.ops import REGISTRY
 from oflow.plan import ActorTemplate, Arg, Call, Plan, PortTemplate, Scratch, at_rank
 from oflow.types import TensorType
 
@@ -77,7 +79,8 @@ def _groups(plan: Plan, starts: set[int]) -> list[list[int]]:
         key = (actor.group, actor.stream, actor.stage, actor.phase, actor.acts, _waits(plan, actor, number, depths))
         alone = any(p.peers for p in actor.ports) or not actor.calls
         group = open_groups.get(key)
-        if group is None or group.closed or alone or number in starts or not _may_join(group, sources, earlier):
+        apart = alone or number in starts
+        if group is None or apart or not (_follows(actor, group, sources) or _may_join(group, sources, earlier)):
             group = _Group(len(groups), before=1 << len(groups), closed=alone)
             groups.append(group)
             open_groups[key] = group
@@ -89,6 +92,12 @@ def _groups(plan: Plan, starts: set[int]) -> list[list[int]]:
         _depend(group, sources + earlier)
         group.closed = group.closed or number in cut
     return [g.members for g in _in_order(groups)]
+
+
+def _follows(actor: ActorTemplate, group: _Group, sources: list[_Group]) -> bool:
+    """Whether it computes, on a stream that moves, of what the chain moved alone: that is part of the move."""
+    computes = any(REGISTRY[call.op].lowering != "pull" for call in actor.calls)
+    return actor.stream != COMPUTE and computes and set(sources) == {group}
 
 
 def _in_order(groups: list[_Group]) -> list[_Group]:
@@ -119,9 +128,9 @@ def _waits(plan: Plan, actor: ActorTemplate, number: int, depths: list[int]) -> 
 
 
 def _may_join(group: _Group, sources: list[_Group], earlier: list[_Group]) -> bool:
-    """No path leaves the chain and comes back, and nobody rewrites state that its own chain reads."""
+    """The chain goes on, no path leaves it and comes back, and nobody rewrites state that its own chain reads."""
     outside = [s for s in sources + earlier if s is not group]
-    return group not in earlier and not any(s.before >> group.number & 1 for s in outside)
+    return not group.closed and group not in earlier and not any(s.before >> group.number & 1 for s in outside)
 
 
 def _depend(group: _Group, sources: list[_Group]) -> None:

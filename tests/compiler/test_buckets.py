@@ -31,6 +31,15 @@ def messages(program: of.Program) -> int:
     return sum(a.acts for a in program.plan.actor_templates if any(p.peers for p in a.ports) and a.phase in ("B", "update"))
 
 
+def gradients(program: of.Program) -> tuple[list[int], set[str]]:
+    """How many gradients travel in each bucket, and in what dtypes."""
+    graph = program.passes["buckets"]
+    assert isinstance(graph, of.Graph)
+    found = [n for n in graph.nodes if bucket_of(n) and n.attributes["leg"] == 0 and n.phase == "B"]
+    sizes = [len(list(members)) for _, members in itertools.groupby(found, key=bucket_of)]
+    return sizes, {graph.values[n.ins[0]].type.dtype for n in found}
+
+
 @pytest.mark.parametrize("micro_batches", [1, 2])
 @pytest.mark.parametrize("zero", [0, 1, 2])
 def test_gradients_fill_buckets_in_the_order_of_the_backward_pass(zero: int, micro_batches: int) -> None:
@@ -52,6 +61,32 @@ def test_gradients_fill_buckets_in_the_order_of_the_backward_pass(zero: int, mic
     places = {n.attributes["bucket"]: place for place, n in enumerate(graph.nodes) if bucket_of(n) and n.phase == "B"}
     matmuls = [place for place, n in enumerate(graph.nodes) if n.phase == "B" and n.op == "matmul"]
     assert min(places.values()) < matmuls[-1]
+
+
+@pytest.mark.parametrize("zero,micro_batches", [(0, 1), (1, 1), (2, 1), (2, 2)])
+def test_sixteen_bits_fill_the_same_buckets(zero: int, micro_batches: int) -> None:
+    """In half the bytes. The bucket converts what it brings, and adds it up: nothing but updates waits for it."""
+    options = {"zero": zero, "micro_batches": micro_batches}
+    for limit in (1, 40_000, 1 << 30):
+        full, half = deep(limit, **options), deep((limit + 1) // 2, **options, precision="bfloat16")
+        assert gradients(half)[0] == gradients(full)[0] and gradients(half)[1] == {"bfloat16"}
+        if zero and limit != 40_000:  # whole gradients take one leg or two, as it is cheaper; weights are float32
+            assert messages(half) == messages(full)
+        plan = half.plan
+        pulls = [a for a in plan.actor_templates if a.phase == "B" and a.stream != "compute"]
+        brought = {p.register for a in pulls if "cast" in {call.op for call in a.calls} for p in a.ports if p.direction == "out"}
+        data = [(a.phase, p) for a in plan.actor_templates for p in a.ports if p.direction == "in" and p.mode != "control"]
+        assert brought and {phase for phase, p in data if p.register in brought} == {"update"}
+
+
+def test_gradients_of_several_precisions_travel_together() -> None:
+    """A norm has float32 weights under mixed precision, too."""
+    where, norm, product = of.placement("cpu", [0, 1, 2, 3]), of.nn.LayerNorm(64), of.nn.Linear(64, 64)
+    specs = of.spec((2048, 64), "float32", where, of.S(0)), of.spec((2048,), "int64", where, of.S(0))
+    options = {"optimizer": of.optim.AdamW(), "zero": 2, "bucket_nbytes": 1 << 30, "machine": "two-level"}
+    step = of.compile(lambda x, y: of.cross_entropy(product(norm(x)), y), *specs, **options, precision="bfloat16")
+    assert gradients(step)[1] == {"bfloat16", "float32"}
+    assert messages(step) == 2
 
 
 def test_fewer_messages_and_a_shorter_period() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 import oflow as of
 from oflow.native import available
+from tests.compiler.data_parallel import wide
 from tests.program.nets import BATCH, FOUR, NARROW, WIDE, Net, batches, classifier, exact, whole_numbers
 from tests.program.test_training import tied
 
@@ -176,10 +177,33 @@ def test_buckets_change_no_bit(layout: str) -> None:
             assert all((state[name] == runs[0][1][name]).all() for name in state)
 
 
+def sixteen_bits(zero: Any, steps: int = 3, **options: Any) -> tuple[list[float], dict[str, np.ndarray]]:
+    draw = np.random.default_rng(0)
+    data = [(draw.normal(size=(64, 64)).astype("float32"), draw.integers(0, 128, 64)) for _ in range(steps)]
+    with wide(4, zero, batch=64, **options) as step:
+        return [float(step(*one)) for one in data], step.state_dict()
+
+
+@pytest.mark.parametrize("precision,micro_batches", [("bfloat16", 1), ("bfloat16", 2), ("float16", 1), ("float16", 2)])
+def test_buckets_of_sixteen_bits_change_no_bit(precision: str, micro_batches: int) -> None:
+    """And beside whole state sums are taken in another order at most."""
+    options = {"precision": precision, "micro_batches": micro_batches, "executor": "simulator", "checked": True}
+    whole = sixteen_bits(0, **options)
+    for zero in (0, 1, 2, 3):
+        alone = sixteen_bits(zero, **options)
+        for limit in (1, 20_000, 1 << 30):
+            losses, state = sixteen_bits(zero, bucket_nbytes=limit, **options)
+            assert losses == alone[0]
+            assert all((state[name] == alone[1][name]).all() for name in state)
+        np.testing.assert_allclose(alone[0], whole[0], rtol=1e-5)
+
+
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_every_driver_runs_buckets(executor: str) -> None:
     plain = run("pipeline x data", 2, SGD, micro_batches=4, executor=executor)
     assert run("pipeline x data", 2, SGD, micro_batches=4, executor=executor, bucket_nbytes=1 << 20)[0] == plain[0]
+    options = {"precision": "bfloat16", "micro_batches": 2, "executor": executor}
+    assert sixteen_bits(2, **options)[0] == sixteen_bits(2, bucket_nbytes=1 << 20, **options)[0]
 
 
 def test_what_is_refused() -> None:
