@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,29 @@ def test_zoom_is_shared_and_goes_back(page: Any) -> None:
     page.wait_for_function(f"before => {drawn} !== before", arg=before)
     page.keyboard.press("0")
     page.wait_for_function(f"before => {drawn} === before", arg=before)
+
+
+def test_runs_of_different_lengths_each_fill_the_width_and_are_compared(browser: Any, tmp_path: Path) -> None:
+    plan = rich_plan()
+    trace = simulate(plan, steps=2)
+    spans, events = trace.spans, trace.events
+    slow = replace(
+        trace, source="measured", spans=replace(spans, start=8 * spans.start, stop=8 * spans.stop), events=replace(events, time=8 * events.time)
+    )  # fmt: skip
+    (tmp_path / "report.html").write_text(view.html(plan, trace, measured=slow))
+    with opened_in(browser, tmp_path / "report.html", "light") as page:
+        assert re.search(r"measured .* a step, planned .*: 8 times as long", page.locator("#timeline .runs").inner_text())
+        own = page.get_by_label("each to its own length")
+        drawn = "document.querySelector('#slots canvas').toDataURL()"
+        before = page.evaluate(drawn)
+        assert own.is_checked()
+        own.uncheck()
+        page.wait_for_function(f"before => {drawn} !== before", arg=before)
+        row_of(page, "kinds")
+        kinds = page.locator("#tables tbody tr").all_inner_texts()
+        assert len(kinds) > 1 and all("8 ×" in one for one in kinds if "0 s" not in one)
+        page.locator("#legend [data-what]").first.click()
+        assert page.locator("#details h2").inner_text() == page.locator("#legend [data-what]").first.inner_text()
 
 
 def test_the_theme_turns(page: Any) -> None:

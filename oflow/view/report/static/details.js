@@ -3,13 +3,14 @@
 import {
   KINDS, actorName, actors, data, deviceOrder, devices, groups, members, meta, read, registerName, registers, streamName, streams, streamsOf, traces, written,
 } from "./data.js";
+import { measuredAct, measuredStep, plannedStep } from "./compared.js";
 import { h, link } from "./dom.js";
 import { meaning } from "./focus.js";
 import { on, pin, state } from "./state.js";
 import { gapWords } from "./timeline.js";
 import { bytesText, countText, secondsText, shareText } from "./words.js";
 
-const LISTED = 40;
+const LISTED = 40, ALONE = 12; // devices that are listed each for itself
 const some = (rows, of) => [rows.slice(0, LISTED).map((row) => h("li", {}, of(row))), rows.length > LISTED && h("li", { class: "soft" }, `and ${countText(rows.length - LISTED, "more", "more")}`)];
 const toActor = (row) => link(`actor:${row}`, actorName(row));
 const toRegister = (row) => [link(`register:${row}`, registerName(row)), h("span", { class: "soft" }, ` ${registers.type[row]} ${registers.layout[row]}`)];
@@ -41,6 +42,8 @@ const TEXTS = {
       ["peak", memory ? bytesText(memory.peak) : ""]), list("Streams", streamsOf[number], (row) => link(`stream:${row}`, streams[row].name)), list("Registers, largest first", mine, (row) => [toRegister(row), ` ${bytesText(registers.nbytes[row])}`])];
   },
   stream: ({ number, actors: rows }) => [h("h2", {}, streamName(number)), h("p", {}, `A ${streams[number].kind} stream with ${countText(rows.length, "actor")}.`), list("Actors", rows, toActor)],
+  kind: ({ number, actors: rows }) => [h("h2", {}, Object.values(KINDS)[number]), h("p", {}, `${countText(rows.length, "actor")} of this kind, ${secondsText(plannedStep(rows))} a step over all devices`,
+    measuredAct && `; measured ${secondsText(measuredStep(rows))}`, "."), list("Actors", rows, toActor)],
   node: ({ number, actors: rows }) => {
     const node = data.graph.nodes[number];
     const at = (side) => data.graph.edges.map((_, i) => i).filter((i) => data.graph.edges[i][side] === number);
@@ -80,6 +83,7 @@ function actorText(row, act) {
     h("h2", {}, actors.name[row]),
     h("p", {}, "Actor on ", link(`device:${actors.device[row]}`, devices[actors.device[row]].name), ", stream ", link(`stream:${actors.stream[row]}`, streams[actors.stream[row]].name), `: ${standing(row)}.`),
     h("p", {}, `${countText(actors.acts[row], "act")} a step of ${secondsText(actors.seconds[row])}: ${secondsText(total)}${period ? `, ${shareText(total / period)} of the period` : ""}.`),
+    measuredAct?.[row] > 0 && h("p", {}, `Measured: ${secondsText(measuredAct[row])} an act${actors.seconds[row] > 0 ? `, ${Number((measuredAct[row] / actors.seconds[row]).toPrecision(3))} times the plan's` : ""}.`),
     act >= 0 && h("p", {}, `Act ${act}, step ${Math.floor(act / actors.acts[row])}`, batch >= 0 && [", ", link(`micro:${batch}`, `micro-batch ${batch}`)], "."),
     facts(["calls", actors.calls[row]], ["line", actors.line[row]], ["group", actors.group[row] >= 0 && link(`group:${actors.group[row]}`, groups[actors.group[row]].name)]),
     waits(row), list("Reads", read[row], toRegister), list("Writes", written[row], toRegister)];
@@ -115,5 +119,17 @@ export function details(panel) {
 function overview() {
   return [h("h2", {}, "Nothing selected"), h("p", { class: "soft" }, "Hover to light a thing up in every picture; click to keep it and read about it here."),
     meta.micro_batches > 1 && [h("h3", {}, "Micro-batches"), microLinks(-1)],
-    h("h3", {}, "Devices"), h("ul", {}, some(deviceOrder, (i) => [link(`device:${i}`, devices[i].name), h("span", { class: "soft" }, ` ${bytesText(devices[i].arena + devices[i].state)}`)]))];
+    h("h3", {}, "Devices"), h("ul", {}, some(holdingAlike(), ([i, ...more]) => [link(`device:${i}`, devices[i].name), more.length > 0 && ` and ${countText(more.length, "alike", "alike")}`,
+      h("span", { class: "soft" }, ` ${bytesText(devices[i].arena + devices[i].state)}${more.length ? " each" : ""}`)]))];
+}
+
+// Of many devices those that stand side by side and hold the same bytes, together.
+function holdingAlike() {
+  const found = [];
+  for (const i of deviceOrder) {
+    const [last] = found.at(-1) ?? [], same = last !== undefined && ["kind", "arena", "state"].every((fact) => devices[last][fact] === devices[i][fact]);
+    if (same && devices.length > ALONE) found.at(-1).push(i);
+    else found.push([i]);
+  }
+  return found;
 }

@@ -3,7 +3,7 @@
 import { h, svg } from "./dom.js";
 import { focus, on } from "./state.js";
 
-const READABLE = 0.62; // below this scale letters are too small, so a drawing that does not fit begins at its top left corner
+const READABLE = 0.8; // below this scale letters are too small, so a drawing that does not fit begins at its top left corner
 const WORDS = 0.34; // below this they are not drawn
 
 export function drawing(name, width, height, { tallest = 520, moved } = {}) {

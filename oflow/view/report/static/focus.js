@@ -1,9 +1,9 @@
 // What a key stands for: the actors, registers and micro-batch that every picture highlights.
 //
-//     actor:ROW  act:ROW:ACT  register:ROW  micro:NUMBER  group:NUMBER  device:NUMBER  stream:NUMBER
+//     actor:ROW  act:ROW:ACT  register:ROW  micro:NUMBER  group:NUMBER  device:NUMBER  stream:NUMBER  kind:NUMBER (in KINDS)
 //     node:NUMBER  value:NUMBER (an edge of the graph)  carried:NUMBER (an edge of the plan)  boxing:NUMBER  wait:NUMBER (of the cycle)
 
-import { actorCount, actors, data, members, meta, read, registers, rowsOfTemplate, written } from "./data.js";
+import { KINDS, actorCount, actors, data, members, meta, read, registers, rowsOfTemplate, written } from "./data.js";
 
 const nodeRows = (number) => data.graph.nodes[number].actors.flatMap((template) => rowsOfTemplate[template]);
 const where = (test) => actors.id.filter(test);
@@ -16,6 +16,10 @@ const MEANINGS = {
   group: (number) => ({ actors: members[number], registers: members[number].flatMap((row) => written[row]) }),
   device: (number) => ({ actors: where((row) => actors.device[row] === number), registers: registers.id.filter((row) => registers.device[row] === number) }),
   stream: (number) => ({ actors: where((row) => actors.stream[row] === number), registers: [] }),
+  kind: (number) => {
+    const rows = where((row) => actors.kind[row] === Object.keys(KINDS)[number]);
+    return { actors: rows, registers: rows.flatMap((row) => written[row]) };
+  },
   node: (number) => ({ actors: nodeRows(number), registers: nodeRows(number).flatMap((row) => written[row]), node: number }),
   value: (number) => {
     const edge = data.graph.edges[number];

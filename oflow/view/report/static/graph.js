@@ -36,7 +36,7 @@ export function graph(section) {
 
 function below(node) {
   const many = node.count > 1 ? `${node.count} × ` : "";
-  return many + [node.stage === null ? "" : `stage ${node.stage}`, node.phase, node.line].filter(Boolean).join(" · ");
+  return many + [`${node.phase}${node.stage ?? ""}`, node.line].filter(Boolean).join(" · ");
 }
 
 function edgeLit(now, i, hot) {

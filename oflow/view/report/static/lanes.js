@@ -1,6 +1,6 @@
 // A canvas of named rows over time: zoom and pan shared between all such pictures, rows drawn only where they are seen.
 
-import { KINDS, runSeconds } from "./data.js";
+import { KINDS } from "./data.js";
 import { colour, h, showTip } from "./dom.js";
 import { hover, on, pin, state, zoomTo } from "./state.js";
 import { secondsText, ticks } from "./words.js";
@@ -14,8 +14,8 @@ const COLOURS = [
 ];
 
 // rows: [{label, sub, h, ...}]; draw(ctx, row, y, x, [t0, t1]) paints one of them; hit(row, y, seconds, tolerance) -> {what, tip} or null;
-// over(ctx, x, tops) paints on top.
-export function laneChart(name, { draw, hit, over, tallest = 460 }) {
+// over(ctx, x, tops) paints on top; length() is the seconds of the whole width.
+export function laneChart(name, { draw, hit, over, length, tallest = 460 }) {
   const canvas = h("canvas", { tabindex: 0, role: "img", "aria-label": `${name}: arrow keys pan, + and - zoom, 0 shows all` });
   const spacer = h("div", { class: "spacer" }, canvas);
   const host = h("div", { class: "lanes" }, spacer);
@@ -28,8 +28,8 @@ export function laneChart(name, { draw, hit, over, tallest = 460 }) {
   const selected = d3.select(canvas).call(zoom).on("dblclick.zoom", null);
 
   const shared = ({ k, x }) => ({ k, x: (x + (k - 1) * GUTTER) / (width - GUTTER) });
-  const seconds = (x) => ((x - GUTTER) / (width - GUTTER) - state.zoom.x) / state.zoom.k * runSeconds;
-  const position = (time) => GUTTER + (time / runSeconds * state.zoom.k + state.zoom.x) * (width - GUTTER);
+  const seconds = (x) => ((x - GUTTER) / (width - GUTTER) - state.zoom.x) / state.zoom.k * length();
+  const position = (time) => GUTTER + (time / length() * state.zoom.k + state.zoom.x) * (width - GUTTER);
 
   function setRows(rows) {
     chart.rows = rows;
@@ -75,7 +75,7 @@ export function laneChart(name, { draw, hit, over, tallest = 460 }) {
     const ctx = canvas.getContext("2d");
     const scale = devicePixelRatio || 1, shift = host.scrollTop;
     colours ??= Object.fromEntries(COLOURS.map((one) => [one, colour(one)]));
-    const seen = [Math.max(0, seconds(GUTTER)), Math.min(runSeconds, seconds(width))];
+    const seen = [Math.max(0, seconds(GUTTER)), Math.min(length(), seconds(width))];
     const marks = ticks(...seen, Math.max(3, (width - GUTTER) / 110));
     ctx.setTransform(scale, 0, 0, scale, 0, 0);
     ctx.fillStyle = colours.bg;

@@ -17,12 +17,12 @@ import { countText, secondsText } from "./words.js";
 function head() {
   place("title").textContent = meta.title;
   place("facts").replaceChildren(...[
-    meta.file, meta.schedule && `schedule ${meta.schedule}`, countText(devices.length, "device"), countText(actorCount, "actor"), countText(registerCount, "register"),
+    meta.file, meta.schedule && `schedule ${meta.schedule}`, countText(devices.filter(({ kind }) => kind !== "host").length || devices.length, "device"), countText(actorCount, "actor"), countText(registerCount, "register"),
     countText(meta.micro_batches, "micro-batch", "micro-batches"), data.proof?.period && `period ${secondsText(data.proof.period)}`,
     data.proof && (data.proof.deadlock_free ? "✓ cannot deadlock" : "✗ may deadlock"), `machine ${meta.machine}`,
   ].filter(Boolean).map((fact) => h("span", {}, fact)));
   const there = new Set(actors.kind);
-  place("legend").append(...Object.entries(KINDS).filter(([kind]) => there.has(kind)).map(([kind, words]) => h("span", {}, h("i", { class: `swatch kind-${kind}` }), words)));
+  place("legend").append(...Object.entries(KINDS).filter(([kind]) => there.has(kind)).map(([kind, words]) => h("span", { "data-what": `kind:${Object.keys(KINDS).indexOf(kind)}`, tabindex: 0, role: "button", title: `All of ${words}: hover lights it up, click keeps it` }, h("i", { class: `swatch kind-${kind}` }), words)));
 }
 
 function themes() {

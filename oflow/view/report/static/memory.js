@@ -1,8 +1,8 @@
 // Bytes of each device over time against its arena and its budget.
 
-import { data, deviceOrder, registerName, registers, runSeconds } from "./data.js";
+import { data, deviceOrder, registerName, registers, traces } from "./data.js";
 import { colour, h, link } from "./dom.js";
-import { deviceShown, focus, on, state, zoomTo } from "./state.js";
+import { deviceShown, focus, lengthOf, on, state, zoomTo } from "./state.js";
 import { bytesText, countText, secondsText, shareText } from "./words.js";
 import { bounded } from "./lanes.js";
 
@@ -42,11 +42,11 @@ export function memory(section) {
   on("zoom", window);
 }
 
-// Devices with equal curves as one, which knows the numbers of all.
+// Devices with the same bytes (arena, state, budget, peak and what is largest there) as one, which knows the numbers of all.
 function kinds(all) {
   const found = new Map();
   for (const one of all) {
-    const key = JSON.stringify([one.arena, one.state, one.budget, one.time, one.live]);
+    const key = JSON.stringify([one.arena, one.state, one.budget, one.peak, one.top.map(({ nbytes }) => nbytes)]);
     if (found.has(key)) found.get(key).alike.add(one.number);
     else found.set(key, { ...one, alike: new Set([one.number]) });
   }
@@ -55,7 +55,8 @@ function kinds(all) {
 
 function seen() {
   const { k, x } = state.zoom;
-  return { min: -x / k * runSeconds, max: (1 - x) / k * runSeconds };
+  const length = lengthOf(traces[0]);
+  return { min: -x / k * length, max: (1 - x) / k * length };
 }
 
 function deviceChart(grid, one) {
@@ -77,7 +78,7 @@ function deviceChart(grid, one) {
       setSelect: [(chart) => {
         const [low, high] = [chart.select.left, chart.select.left + chart.select.width].map((x) => chart.posToVal(x, "x"));
         chart.setSelect({ width: 0, height: 0 }, false);
-        if (high > low) zoomTo(bounded(runSeconds / (high - low), -low / (high - low)));
+        if (high > low) zoomTo(bounded(lengthOf(traces[0]) / (high - low), -low / (high - low)));
       }],
     },
   }, [one.time, one.live, one.time.map(() => capacity), ...(near ? [one.time.map(() => one.budget)] : [])], element);

@@ -52,7 +52,7 @@ const criticalRegisters = new Set((data.proof?.cycle ?? []).map((entry) => entry
 
 function groupBox(one) {
   const group = groups[one.group], many = members[one.group].length;
-  const made = box(one, `group:${one.group}`, group.kind, group.name, `${group.phase}${group.stage} · ${many > 1 ? `${many} actors, ` : ""}${group.device}`);
+  const made = box(one, `group:${one.group}`, group.kind, group.name, `${group.phase}${group.stage} · ${many > 1 ? `${many} actors` : group.device}`);
   if (many > 1) made.prepend(svg("rect", { x: 4, y: 4, width: one.w, height: one.h, rx: 4, class: "more" }));
   return made;
 }

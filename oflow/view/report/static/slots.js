@@ -1,9 +1,9 @@
 // Slot occupancy: when each slot of a register is written, full and free again.
 
-import { actorName, actors, microBatch, registerName, registers, runSeconds, traces } from "./data.js";
+import { actorName, actors, microBatch, registerName, registers, traces } from "./data.js";
 import { choice, h } from "./dom.js";
 import { laneChart } from "./lanes.js";
-import { actLight, focus, on, passing } from "./state.js";
+import { actLight, focus, lengthOf, on, passing } from "./state.js";
 import { bytesText, countText, secondsText } from "./words.js";
 
 const WRITE = 0, FULL = 1, FREE = 2;
@@ -13,7 +13,7 @@ function usesOf(trace) {
   const { register, slot, time, event } = trace.slots, found = new Map(), open = new Map(), counts = new Map();
   const begun = (row, place, at) => {
     const tokens = registers.initial[row], count = counts.get(row) ?? 0;
-    const one = { slot: place, write: at, full: runSeconds, free: runSeconds, act: count - tokens };
+    const one = { slot: place, write: at, full: trace.seconds, free: trace.seconds, act: count - tokens };
     counts.set(row, count + 1);
     if (!found.has(row)) found.set(row, []);
     found.get(row).push(one);
@@ -78,7 +78,7 @@ function hitSlots(row, y, seconds) {
 
 export function slots(section) {
   if (!traced) return section.append(h("p", { class: "soft" }, "The trace has no hand-overs of slots."));
-  const chart = laneChart("slots", { draw: drawSlots, hit: hitSlots, tallest: 380 });
+  const chart = laneChart("slots", { draw: drawSlots, hit: hitSlots, length: () => lengthOf(traced), tallest: 380 });
   const remade = () => chart.setRows(slotRows());
   const regions = ["all", ...new Set(bySize.map((row) => registers.region[row]))];
   section.append(

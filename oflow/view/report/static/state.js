@@ -1,6 +1,6 @@
 // What is selected, hovered and filtered, and who wants to know.
 
-import { actorCount, actorName, actors, microBatch, registerName, registers } from "./data.js";
+import { actorCount, actorName, actors, microBatch, registerName, registers, runSeconds, traces } from "./data.js";
 import { meaning } from "./focus.js";
 
 const listeners = { focus: [], pin: [], filter: [], zoom: [], theme: [] };
@@ -11,7 +11,11 @@ export const state = {
   filter: { device: -1, stage: "", phase: "", text: "" },
   zoom: { k: 1, x: 0 }, // the timeline's and the slots' window: scale, and shift as a share of the width
   cycle: true,
+  own: traces.length > 1 && Math.max(...traces.map(({ seconds }) => seconds)) > 1.5 * Math.min(...traces.map(({ seconds }) => seconds)),
 };
+
+// Seconds that the width of a picture of this run stands for, not zoomed: those of the longest run, or where each has its own scale, its own.
+export const lengthOf = (trace) => (state.own && trace ? Math.max(1e-12, trace.seconds) : runSeconds);
 
 export const on = (event, listener) => listeners[event].push(listener);
 export const tell = (event) => listeners[event].forEach((listener) => listener());

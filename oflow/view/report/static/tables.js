@@ -1,6 +1,7 @@
 // Boxings, registers, actors and devices as tables: sorted by any column, searched and filtered with everything else.
 
-import { actorName, actors, data, devices, registerName, registers, rowsOfTemplate, streamName } from "./data.js";
+import { KINDS, actorName, actors, data, devices, registerName, registers, rowsOfTemplate, streamName } from "./data.js";
+import { measuredAct, measuredStep, plannedStep } from "./compared.js";
 import { choice, h } from "./dom.js";
 import { deviceShown, focus, named, on, passing, state } from "./state.js";
 import { bytesText, countText, secondsText } from "./words.js";
@@ -13,6 +14,12 @@ const bytes = (title, value) => ({ title, value, text: (row) => bytesText(value(
 const seconds = (title, value) => ({ title, value, text: (row) => secondsText(value(row)), number: true });
 const count = (title, value) => ({ title, value, text: (row) => value(row).toLocaleString("en"), number: true });
 
+const times = (title, value) => ({ title, value, text: (row) => (value(row) > 0 ? `${Number(value(row).toPrecision(3))} ×` : ""), number: true });
+const measured = (...columns) => (measuredAct ? columns : []);
+
+const KIND_NAMES = Object.keys(KINDS);
+const rowsOfKind = (kind) => actors.id.filter((row) => passing.actors[row] && actors.kind[row] === KIND_NAMES[kind]);
+const bytesWritten = (kind) => registers.id.reduce((sum, row) => sum + (passing.registers[row] && actors.kind[registers.producer[row]] === KIND_NAMES[kind] ? registers.nbytes[row] : 0), 0);
 const busy = (device) => actors.id.reduce((sum, row) => sum + (actors.device[row] === device && actors.kind[row] !== "comm" ? actors.seconds[row] * actors.acts[row] : 0), 0);
 const boxing = (row) => data.boxings[row];
 const TABLES = {
@@ -32,7 +39,14 @@ const TABLES = {
   actors: {
     rows: () => actors.id.filter((row) => passing.actors[row]), what: "actor", sort: 5,
     columns: [text("actor", actorName), text("stream", (row) => streamName(actors.stream[row])), text("stage", (row) => `${actors.phase[row]}${actors.stage[row]}`),
-      count("acts", (row) => actors.acts[row]), seconds("an act", (row) => actors.seconds[row]), seconds("a step", (row) => actors.seconds[row] * actors.acts[row]), text("calls", (row) => actors.calls[row]), text("line", (row) => actors.line[row])],
+      count("acts", (row) => actors.acts[row]), seconds("an act", (row) => actors.seconds[row]), seconds("a step", (row) => actors.seconds[row] * actors.acts[row]),
+      ...measured(seconds("measured act", (row) => measuredAct[row] || 0), times("of planned", (row) => measuredAct[row] / actors.seconds[row] || 0)), text("calls", (row) => actors.calls[row]), text("line", (row) => actors.line[row])],
+  },
+  kinds: {
+    rows: () => KIND_NAMES.map((_, i) => i).filter((kind) => rowsOfKind(kind).length), what: "kind", sort: 2,
+    columns: [text("kind", (row) => KINDS[KIND_NAMES[row]]), count("actors", (row) => rowsOfKind(row).length), seconds("a step, all devices", (row) => plannedStep(rowsOfKind(row))),
+      ...measured(seconds("measured", (row) => measuredStep(rowsOfKind(row))), times("of planned", (row) => measuredStep(rowsOfKind(row)) / plannedStep(rowsOfKind(row)) || 0)),
+      bytes("bytes of what it writes", bytesWritten)],
   },
   devices: {
     rows: () => devices.map((_, i) => i).filter(deviceShown), what: "device", sort: 1,

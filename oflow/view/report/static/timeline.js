@@ -3,8 +3,8 @@
 import { KINDS, actorName, actors, data, deviceOrder, devices, microBatch, registerName, streamName, streams, streamsOf, traces } from "./data.js";
 import { choice, h } from "./dom.js";
 import { laneChart, cut, zoomButtons } from "./lanes.js";
-import { actLight, deviceShown, focus, on, state } from "./state.js";
-import { secondsText } from "./words.js";
+import { actLight, deviceShown, focus, lengthOf, on, state, tell } from "./state.js";
+import { countText, secondsText } from "./words.js";
 
 const COMPACT = 24; // devices above which rows are low
 const WAITS = { input: "wait-input", "free slot": "wait-slot", stream: "wait-stream", partner: "wait-partner", core: "wait-core", caller: "wait-caller" };
@@ -44,6 +44,10 @@ function layers() {
   return shownTraces.filter((trace) => trace.name === mode).map((trace) => ({ trace, top: 0, part: 1 }));
 }
 
+// The axis is that of the run that is filled; another one is stretched to its length where each has its own scale.
+const axisSeconds = () => lengthOf(layers()[0]?.trace && (mode === "stacked" ? shownTraces.at(-1) : layers()[0].trace));
+const stretch = (trace) => axisSeconds() / lengthOf(trace);
+
 function timelineRows() {
   const low = devices.length > COMPACT, double = mode === "stacked" ? 1.7 : 1;
   const busy = streams.map((_, i) => shownTraces.some((trace) => trace.lanes[i].spans.some((span) => trace.spans.stop[span] > trace.spans.start[span])));
@@ -66,9 +70,10 @@ function drawRow(ctx, row, top, x, seen, colours) {
   const now = focus();
   for (const lane of row.lanes) {
     for (const layer of layers()) {
+      const factor = stretch(layer.trace), at = (time) => x(time * factor), shown = seen.map((time) => time / factor);
       const y = top + lane.y + layer.top * lane.h, height = layer.part * lane.h;
-      if (!layer.outline) drawGaps(ctx, layer.trace, lane.stream, y, height, x, seen, colours);
-      drawSpans(ctx, layer, lane.stream, y, height, x, seen, now, colours);
+      if (!layer.outline) drawGaps(ctx, layer.trace, lane.stream, y, height, at, shown, colours);
+      drawSpans(ctx, layer, lane.stream, y, height, at, shown, now, colours);
     }
   }
 }
@@ -98,6 +103,7 @@ function drawSpans(ctx, { trace, outline }, stream, y, height, x, [low, high], n
     [last, lastKind, lastLight] = [right, kind, light];
     ctx.globalAlpha = light < 0 ? 0.16 : 1;
     if (outline) {
+      ctx.globalAlpha = light < 0 ? 0.16 : light > 0 ? 1 : 0.55;
       ctx.strokeStyle = colours.ink;
       ctx.lineWidth = 0.8;
       ctx.strokeRect(left + 0.5, y + 0.5, Math.max(0.5, right - left - 1), height - 1);
@@ -132,7 +138,7 @@ function cycleSpans(trace) {
 
 const cycleAt = cycle.length && shownTraces.length ? cycleSpans(shownTraces[0]) : new Map();
 
-function drawCycle(ctx, x, topOf, colours) {
+function drawCycle(ctx, position, topOf, colours) {
   timelineChart.canvas.dataset.lit = lit;
   lit = 0;
   const trace = shownTraces[0];
@@ -140,6 +146,7 @@ function drawCycle(ctx, x, topOf, colours) {
   if (!state.cycle || !cycle.length || !layer) return;
   const middle = new Map();
   timelineChart.rows.forEach((row, i) => row.lanes.forEach((lane) => middle.set(lane.stream, [topOf(i) + lane.y + layer.top * lane.h, layer.part * lane.h])));
+  const factor = stretch(trace), x = (time) => position(time * factor);
   const { start, stop } = trace.spans, chosen = focus()?.wait ?? -1;
   ctx.strokeStyle = colours.accent;
   for (let step = 0; step < trace.steps; step++) {
@@ -169,10 +176,10 @@ function hitRow(row, y, seconds, tolerance) {
   if (!lane) return null;
   const found = layers().filter((layer) => y - lane.y >= layer.top * lane.h && y - lane.y <= (layer.top + layer.part) * lane.h + 1);
   for (const { trace } of found) {
-    const span = spanAt(trace, lane.stream, seconds, tolerance);
+    const factor = stretch(trace), span = spanAt(trace, lane.stream, seconds / factor, tolerance / factor);
     if (span >= 0) return { what: `act:${trace.spans.actor[span]}:${trace.spans.act[span]}`, tip: spanTip(trace, span) };
   }
-  return found.length ? gapTip(found[0].trace, lane.stream, seconds) : null;
+  return found.length ? gapTip(found[0].trace, lane.stream, seconds / stretch(found[0].trace)) : null;
 }
 
 function spanAt(trace, stream, seconds, tolerance) {
@@ -218,9 +225,16 @@ export function gapWords(trace, gap) {
   }[reason] ?? `waits: ${reason}`;
 }
 
+// Both runs in figures.
+function runsText() {
+  const [planned, measured] = shownTraces, ratio = measured.seconds / measured.steps / (planned.seconds / planned.steps);
+  return [h("strong", {}, `measured ${secondsText(measured.seconds / measured.steps)} a step, planned ${secondsText(planned.seconds / planned.steps)}: ${Number(ratio.toPrecision(3))} times as long`),
+    h("span", { class: "soft" }, ` (${countText(measured.steps, "step")} and ${countText(planned.steps, "step")}, warm-up included; by actor and by kind in the tables)`)];
+}
+
 // ------------------------------------------------------------ the section
 
-const timelineChart = laneChart("timeline", { draw: drawRow, hit: hitRow, over: drawCycle, tallest: 520 });
+const timelineChart = laneChart("timeline", { draw: drawRow, hit: hitRow, over: drawCycle, length: axisSeconds, tallest: 520 });
 
 export function timeline(section) {
   if (!shownTraces.length) return section.append(h("p", { class: "soft" },
@@ -233,12 +247,17 @@ export function timeline(section) {
     timelineChart.render();
   } });
   const words = h("span", { class: "soft" }, MODE_WORDS[mode] ?? "");
+  const scaled = h("input", { type: "checkbox", checked: state.own, onchange: (event) => {
+    state.own = event.currentTarget.checked;
+    tell("zoom");
+  } });
   section.append(
     h("div", { class: "tools" }, zoomButtons(),
       modes.length > 0 && choice("traces", modes, mode, (chosen) => { mode = chosen; words.textContent = MODE_WORDS[mode] ?? ""; remade(); }), words,
+      modes.length > 0 && h("label", { title: "Each run fills the width; the axis is the measured one's" }, scaled, " each to its own length"),
       cycle.length > 0 && h("label", {}, marked, " critical cycle"),
-      h("span", { class: "soft hint" }, "drag pans · ctrl + wheel zooms")),
-    timelineChart.host,
+      h("span", { class: "soft hint", title: "With the keyboard: arrows pan, + and - zoom, 0 shows all" }, "drag pans · ctrl + wheel zooms")),
+    modes.length > 0 && h("p", { class: "runs" }, runsText()), timelineChart.host,
     h("p", { class: "legend soft" }, "Idle streams wait for: ",
       Object.entries(WAITS).filter(([reason]) => data.reasons.includes(reason)).map(([reason, wait]) => h("span", {}, h("i", { class: "dash", style: `--kind:var(--${wait})` }), reason))));
   on("filter", remade);
