@@ -164,9 +164,8 @@ def test_runs_of_different_lengths_each_fill_the_width_and_are_compared(browser:
     plan = rich_plan()
     trace = simulate(plan, steps=2)
     spans, events = trace.spans, trace.events
-    slow = replace(
-        trace, source="measured", spans=replace(spans, start=8 * spans.start, stop=8 * spans.stop), events=replace(events, time=8 * events.time)
-    )  # fmt: skip
+    acts, slots = replace(spans, start=8 * spans.start, stop=8 * spans.stop), replace(events, time=8 * events.time)
+    slow = replace(trace, source="measured", spans=acts, events=slots)
     (tmp_path / "report.html").write_text(view.html(plan, trace, measured=slow))
     with opened_in(browser, tmp_path / "report.html", "light") as page:
         assert re.search(r"measured .* a step, planned .*: 8 times as long", page.locator("#timeline .runs").inner_text())
