@@ -87,8 +87,8 @@ class _Groups:
 
     def join(self, first: int, second: int) -> bool:
         """Make one group of those at two places, first < second, if that pays; returns whether it did."""
-        before, after, keys = self.groups[first], self.groups[second], self.around.keys
-        if keys[first] != keys[second] or self._delays(first, second) or self._delays(second, first):
+        before, after = self.groups[first], self.groups[second]
+        if not self.around.together(first, second) or self._delays(first, second) or self._delays(second, first):
             return False
         made = self.around.group(tuple(sorted((*before.members, *after.members))))
         if made is None or made.seconds >= before.seconds + after.seconds:

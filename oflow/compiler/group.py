@@ -2,7 +2,8 @@
 
 A member maps elements (an `Elementwise` operator), repeats its operand by broadcasting, or sums leading axes of a member's value
 away. Members run on the same devices at the same time, so each rank's composition of their kernels is the kernel of the group,
-whatever the layouts are. The iteration space is what the operands broadcast to: a result is a value of that shape, or its sum.
+whatever the layouts are; and they are of the same of.recompute regions, so that all of a group is computed again or none of it. The
+iteration space is what the operands broadcast to: a result is a value of that shape, or its sum.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from oflow.graph import Graph, Node, common_region, time_type
+from oflow.graph import Graph, Node, time_type
 from oflow.machine import Cost, Device, Machine
 from oflow.ops import REGISTRY
 from oflow.ops.blocks import loop_work
@@ -77,8 +78,12 @@ class Surroundings:
 
     @cached_property
     def keys(self) -> list[tuple[object, ...]]:
-        """Where and when each node runs: nodes of one group agree in it."""
+        """Where and when each node runs."""
         return [(n.placement, n.stage, n.phase, n.rate, n.stream) for n in self.nodes]
+
+    def together(self, one: int, other: int) -> bool:
+        """Whether two nodes may be in one group: they run where and when the other does, and are computed again where it is."""
+        return self.keys[one] == self.keys[other] and self.nodes[one].region == self.nodes[other].region
 
     def splits(self, v: int) -> tuple[object, ...]:
         """Which part of a value a rank has in one act; equal parts iterate together. Partial and repeated are both whole."""
@@ -177,8 +182,7 @@ class Surroundings:
             "; ".join(lines), [names[v] for v in group.operands], [names[v] for v in group.results], group.sums,
             {name: number for (_, number), name in numbers.items()},  # type: ignore[misc]
         )  # fmt: skip
-        region = common_region(*(self.nodes[place].region for place in group.members))
-        return replace(like, op=fused.name, ins=group.operands, outs=group.results, attrs=tuple(sorted(attrs.items())), region=region)
+        return replace(like, op=fused.name, ins=group.operands, outs=group.results, attrs=tuple(sorted(attrs.items())))
 
 
 def _numbers(node: Node) -> bool:

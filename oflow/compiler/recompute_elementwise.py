@@ -64,7 +64,7 @@ class _Copies:
         if kept > size // SLACK:
             return False
         readers = [r for r in around.readers[v] if around.nodes[r].phase == node.phase]
-        stays_inside = all(around.roles[r] and around.keys[r] == around.keys[place] for r in readers)
+        stays_inside = all(around.roles[r] and around.together(r, place) for r in readers)
         read = sum(around.nbytes([o for o in operands if o not in around.nodes[r].ins]) - size for r in self.late[v])
         moved = read + kept - (size if stays_inside else 0)
         device, flops = around.device(place), around.flops(place) * around.shard(v).size * len(self.late[v])

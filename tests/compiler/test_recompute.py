@@ -67,6 +67,20 @@ def test_only_the_input_of_a_region_is_kept() -> None:
     assert len(kept(again)) < len(kept(plain))
 
 
+def test_the_last_operator_of_a_region_is_computed_again_beside_a_loss_it_would_fuse_with() -> None:
+    """Groups of elementwise operators end where a region does: what the last one reads is made again, not kept."""
+    inner = FeedForward()
+    marked = of.recompute(lambda x: of.tanh(inner(x)))
+    for shape in ((BATCH, WIDTH), (512, WIDTH)):
+        found = trained(marked, shape, micro_batches=2).graph
+        makers = found.producers()
+        last = {v for n in found.nodes if n.phase == "F" and not n.region for v in n.ins}  # what leaves the region, read behind it
+        read = {v for n in found.nodes if backward(n) for v in n.ins}
+        inside = {v for v in read - last if v in makers and makers[v].phase == "F" and makers[v].region}
+        assert not inside, [makers[v].op for v in inside]
+        assert not {makers[v].op for v in read if v in makers and makers[v].phase == "F"} & {"matmul"}
+
+
 def _kept_values(found: Graph) -> set[int]:
     return {v for n in found.nodes if backward(n) for v in n.ins}
 
