@@ -123,12 +123,12 @@ class GPT(of.nn.Module):
 def build(
     layers=96, width=12288, heads=96, seq=2048, vocabulary=51200, batch=1536, micro_batch=1, data=8, tensor=8, stages=16, chunks=1,
     sequence=1, attention="fused", dropout=0.0, clip=None, precision="bfloat16", recompute=None, machine="a100", schedule="1f1b",
-    slots=None, memory=None, executor=None, **_,
+    residual=32, slots=None, memory=None, executor=None, **_,
 ):  # fmt: skip
     """The training program. batch: sequences a step; micro_batch: sequences that a device group works on at a time; stages: ranks of the
     pipeline, chunks: parts of the model on each (schedule="interleaved"); sequence, attention, dropout: as in Style; clip: the largest
-    norm of all gradients (None: as it is); recompute: "blocks" or "attention" as in Style, else, as precision, slots and memory, what
-    of.compile takes."""
+    norm of all gradients (None: as it is); residual: 16 to keep the stream from block to block in the products' 16 bits, not in float32;
+    recompute: "blocks" or "attention" as in Style, else, as precision, slots and memory, what of.compile takes."""
     layers, width, heads, seq, vocabulary, batch = (int(n) for n in (layers, width, heads, seq, vocabulary, batch))
     micro_batch, data, tensor, stages, chunks = (int(n) for n in (micro_batch, data, tensor, stages, chunks))
     group = data * tensor
@@ -153,7 +153,7 @@ def build(
         optimizer=of.optim.AdamW(lr=1e-4, betas=(0.9, 0.95), weight_decay=0.1, clip_norm=clip),
         micro_batches=batch // (data * micro_batch),
         schedule=schedule,
-        precision=precision,
+        precision=of.Precision(precision, embeddings=True) if int(residual) == 16 else precision,
         recompute=None if marked else recompute,
         slots=slots,
         memory=None if memory is None else int(memory),

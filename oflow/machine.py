@@ -255,7 +255,11 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A connection between two devices: `latency` seconds plus bytes / `bandwidth` bytes per second."""
+    """A connection between two devices: `latency` seconds plus bytes / `bandwidth` bytes per second.
+
+    bandwidth: bytes that lie in the receiver's memory (added up, where they are to be) each second. That is what NCCL reports and what
+    `oflow bench machine` measures, so a pull copies only what is the device's own.
+    """
 
     latency: float = 1e-6
     bandwidth: float = 1e10
@@ -268,7 +272,7 @@ def pull_cost(received: Iterable[tuple[str, int]], own: int, regions: int, items
     """What one rank of a boxing does: bytes it receives from other devices, bytes of its own, and in how many regions."""
     moved = tuple(received)
     work = Work("boxing", touched=((0.0, 2.0 * own),), rows=float(regions), itemsize=itemsize)
-    return Cost(nbytes=2.0 * (own + sum(n for _, n in moved)), calls=1, received=moved, works=(work,))
+    return Cost(nbytes=2.0 * own, calls=1, received=moved, works=(work,))
 
 
 def pull_costs(traffic: Traffic) -> list[Cost]:
@@ -353,8 +357,9 @@ class Machine:
         if self.is_measured(where):
             return max(self.seconds(cost, device) for device, cost in zip(where.devices, pull_costs(traffic), strict=True))
         model = self.device(where.devices[0])
-        local = traffic.elements.sum(1) * (2.0 * traffic.itemsize / model.memory_bandwidth)
+        own = traffic.elements.sum(1) * traffic.itemsize - traffic.moved.sum(1)
         latency, byte = self._rates(traffic)
+        local = own * (2.0 / model.memory_bandwidth)
         return float((local + ((traffic.moved > 0) * latency + traffic.moved * byte).sum(1)).max()) + model.launch
 
     def boxing_floor(self, traffic: Traffic, dealt: bool) -> float:
@@ -366,7 +371,8 @@ class Machine:
         moved = traffic.moved.sum(1)
         if dealt or self.is_measured(traffic.dst.placement):
             return float(moved.mean() if dealt else moved.max()) / bandwidth + latency * bool(moved.any())
-        local = traffic.elements.sum(1) * (2.0 * traffic.itemsize / model.memory_bandwidth)
+        own = traffic.elements.sum(1) * traffic.itemsize - moved
+        local = own * min(2.0 / model.memory_bandwidth, 1.0 / bandwidth)  # on another way it may come over a link
         return float((local + (moved > 0) * latency + moved / bandwidth).max()) + 2 * model.launch
 
     def nodes(self, where: Placement) -> tuple[int, ...] | None:

@@ -25,6 +25,7 @@ from oflow.machine import (
     Products,
     Rates,
     Work,
+    pull_cost,
     total,
 )  # fmt: skip
 from oflow.plan import Plan
@@ -109,6 +110,18 @@ def test_calls_one_after_the_other_take_the_sum_of_their_times(seed: int) -> Non
         for added in (total(costs), total([total(costs[:cut]), total(costs[cut:])])):
             assert found.seconds(added, "cuda:0") == pytest.approx(wanted), f"seed {seed}"
             assert len(added.roofs) <= 7
+
+
+@pytest.mark.parametrize("name", ["reference", "two-level", "a100", "measured"])
+def test_a_pull_copies_what_is_the_devices_own_and_a_link_delivers_the_rest(name: str) -> None:
+    """Bytes that came over a link lie where they are wanted: no machine charges memory for them again."""
+    machine = measured() if name == "measured" else preset(name)
+    alone, both, far = (pull_cost(moved, own, 1, 4) for moved, own in (((), 1e6), ([("cpu:1", 3 << 20)], 1e6), ([("cpu:1", 3 << 20)], 0)))
+    sent = machine.link_between("cpu:1", "cpu:0").seconds(3 << 20)
+    assert machine.seconds(both, "cpu:0") == pytest.approx(machine.seconds(alone, "cpu:0") + sent)
+    assert machine.seconds(far, "cpu:0") < machine.seconds(both, "cpu:0")
+    core = machine.device("cpu:0")
+    assert core.rates or machine.seconds(alone, "cpu:0") == pytest.approx(core.launch + 2e6 / core.memory_bandwidth)
 
 
 def test_bytes_of_the_same_worker_cross_no_link() -> None:

@@ -25,7 +25,7 @@ import numpy as np
 from oflow.compiler.recompute_elementwise import needed
 from oflow.compiler.views import views
 from oflow.graph import Graph, Node, time_type
-from oflow.machine import Cost, Machine
+from oflow.machine import Cost, Machine, pull_costs
 from oflow.ops import REGISTRY
 from oflow.sbp import B, Layout, Placement, Step
 from oflow.types import TensorType, freeze
@@ -127,7 +127,7 @@ def _pays(graph: Graph, machine: Machine, source: int, boxings: list[Node], read
     nbytes = TensorType(layout.shard_shape(kind.shape, 0), kind.dtype).nbytes
     device, devices = layout.placement.devices[0], layout.placement.devices
     others = [peers[0] for peers in summands(layout) if peers[0] != 0]
-    further = Cost(nbytes=float(nbytes * len(others)), received=tuple((devices[peer], nbytes) for peer in others))
+    further = Cost(received=tuple((devices[peer], nbytes) for peer in others))
     boxed = sum(machine.seconds(_boxing_cost(graph, node), device) for node in boxings)
     return len(readers) * machine.seconds(further, device) < boxed
 
@@ -135,11 +135,8 @@ def _pays(graph: Graph, machine: Machine, source: int, boxings: list[Node], read
 def _boxing_cost(graph: Graph, node: Node) -> Cost:
     src, dst = graph.values[node.ins[0]].layout, graph.values[node.outs[0]].layout
     assert src is not None and dst is not None
-    kind, devices = time_type(graph, node.outs[0]), src.placement.devices
-    pulls = Step(src, dst, bool(node.attributes.get("flat"))).pulls(kind.shape)[0]
-    sizes = [(devices[pull.source], pull.size * kind.itemsize) for pull in pulls]
-    total = sum((Cost(received=(one,)) for one in sizes if one[0] != dst.placement.devices[0]), Cost())
-    return replace(total, nbytes=2.0 * sum(n for _, n in sizes), calls=1)
+    kind = time_type(graph, node.outs[0])
+    return pull_costs(Step(src, dst, bool(node.attributes.get("flat"))).traffic(kind.shape, kind.itemsize))[0]
 
 
 # ---------------------------------------------------------------- shards

@@ -3,9 +3,10 @@
     y = layer_norm(x) @ w            y = cast(layer_norm(x), f16) @ cast(w, f16)
 
 How an operator takes part is its own declaration (`Op.half`): products (accumulated in float32) take 16 bits; what works in any
-precision takes the one that its operands have, a weight following the others; the rest takes float32. A value is converted once, where
-it is made, so that 16 bits are moved and stashed; a weight once a step, on its shards. Kept values stay float32: they are the master
-weights. The pass stands before the backward pass, whose nodes follow. (Micikevicius et al., Mixed Precision Training, ICLR 2018.)
+precision takes the one that its operands have, a weight following the others; the rest takes float32. Embeddings take 16 bits where
+the user says so. A value is converted once, where it is made, so that 16 bits are moved and stashed; a weight once a step, on its shards.
+Kept values stay float32: they are the master weights. The pass stands before the backward pass, whose nodes follow. (Micikevicius et al.,
+Mixed Precision Training, ICLR 2018.)
 
 With a loss scale the backward pass starts from the scale, which is kept state; the optimizer divides by it, skips a step whose
 gradients are not finite, and rewrites it (`optimize`).
@@ -35,7 +36,7 @@ SCALE, GOOD_STEPS = "loss_scale", "loss_scale.good_steps"
 def mixed_precision(graph: Graph, options: Options) -> Graph:
     if options.precision is None:
         return graph
-    made = _Conversion(graph, options.precision.dtype)
+    made = _Conversion(graph, options.precision.dtype, options.precision.embeddings)
     for node in graph.nodes:
         made.visit(node)
     builder = made.builder
@@ -47,10 +48,12 @@ def mixed_precision(graph: Graph, options: Options) -> Graph:
 
 @dataclass(slots=True)
 class _Conversion:
-    """The walk over the graph. `nodes`: who makes each value; `twins`: values that were converted already."""
+    """The walk over the graph. `embeddings`: rows of weights are looked up in 16 bits; `nodes`: who makes each value; `twins`: values
+    that were converted already."""
 
     graph: Graph
     half: str
+    embeddings: bool
     builder: Builder = field(init=False)
     nodes: dict[int, Node] = field(default_factory=dict)
     twins: dict[tuple[int, str], int] = field(default_factory=dict)
@@ -73,12 +76,18 @@ class _Conversion:
     def _precision_of(self, node: Node) -> str:
         """The dtype that the operands in question are wanted in ("": as they are)."""
         role = REGISTRY[node.op].half
-        if role == PRODUCT:
+        if role == PRODUCT or (self.embeddings and self._looks_up(node)):
             return self.half
         dtypes = {self._dtype(v) for v in node.ins if v not in self.weights} & {WIDE, self.half}
         if role == ANY and dtypes == {self.half}:
             return self.half
         return WIDE if self.half in dtypes and (role != ANY or WIDE in dtypes) else ""
+
+    def _looks_up(self, node: Node) -> bool:
+        """Whether it moves elements of weights by numbers. A sparse gradient goes to the weight itself, not to a copy of it."""
+        dtypes = {self._dtype(v) for v in node.ins}
+        rows = WIDE in dtypes and any(dtype.startswith("int") for dtype in dtypes) and not node.attributes.get("sparse")
+        return rows and REGISTRY[node.op].moves and all(v in self.weights for v in node.ins if self._dtype(v) == WIDE)
 
     def _dtype(self, v: int) -> str:
         return self.builder.values[v].type.dtype

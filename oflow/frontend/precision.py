@@ -34,11 +34,14 @@ class LossScale:
 class Precision:
     """Mixed precision: products and what follows them in `dtype` ("float16" or "bfloat16"), kept values and the rest in float32.
 
-    loss_scale: of gradients; None: 1. Raises TraceError for another dtype.
+    loss_scale: of gradients; None: 1. embeddings: rows that are looked up in a weight are in `dtype` too, and so is what is added to
+    them: a transformer's residual stream takes half of the bytes, and adds up with 8 bits (bfloat16) or 11 (float16) of precision, as
+    Megatron-LM does it. Tables whose gradient is sparse stay as they are. Raises TraceError for another dtype.
     """
 
     dtype: str
     loss_scale: LossScale | None = None
+    embeddings: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in HALF:

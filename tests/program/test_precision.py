@@ -137,6 +137,58 @@ def test_results_keep_their_declared_dtype():
     assert made(batches(1)[0][0]).dtype == np.float32
 
 
+# ---------------------------------------------------------------- embeddings
+
+
+class Stream(of.nn.Module):
+    """Rows of a table, two blocks around a residual stream, and the table again as the head."""
+
+    def __init__(self, sparse=False):
+        super().__init__()
+        self.table, self.places = of.nn.Embedding(12, 8, sparse=sparse), of.nn.Parameter((4, 8))
+        self.norms = of.nn.ModuleList(of.nn.LayerNorm(8) for _ in range(2))
+        self.blocks = of.nn.ModuleList(of.nn.Linear(8, 8) for _ in range(2))
+
+    def forward(self, ids):
+        x = self.table(ids) + self.places
+        for norm, block in zip(self.norms, self.blocks, strict=True):
+            x = x + block(norm(x))
+        return of.linear(x, self.table.weight)
+
+
+def stream(precision, layout="one", sparse=False, **options):
+    net = Stream(sparse)
+    if layout == "tensor":
+        net.table.to_global(TWO, of.S(0))
+    where, sbp = {"one": (ONE, of.B), "data": (TWO, of.S(0)), "tensor": (TWO, of.B)}[layout]
+    specs = [of.spec((4, 4), "int64", where, sbp)] * 2
+    return of.compile(
+        lambda ids, y: of.cross_entropy(net(ids), y), *specs, optimizer=of.optim.AdamW(lr=1e-2), precision=precision,
+        executor="simulator", micro_batches=2, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", ["one", "data", "tensor"])
+def test_what_embeddings_begin_stays_in_16_bits_where_the_user_says_so(layout):
+    rng = np.random.default_rng(3)
+    data = [(rng.integers(0, 12, (4, 4)), rng.integers(0, 12, (4, 4))) for _ in range(3)]
+    wide = stream(None)
+    wanted = [float(wide(*batch)) for batch in data]
+    for embeddings in (False, True):
+        made = stream(of.Precision("bfloat16", embeddings=embeddings), layout)
+        forward = [node for node in made.graph.nodes if node.phase == "F" and node.op in ("embedding", "add", "fused")]
+        assert ("float32" in {made.graph.values[node.outs[0]].type.dtype for node in forward}) != embeddings
+        assert float(made.graph.evaluate(*data[0])) == pytest.approx(wanted[0], abs=0.02)
+        np.testing.assert_allclose([float(made(*batch)) for batch in data], wanted, atol=0.02)
+        assert {v.dtype for v in made.state_dict().values()} <= {np.dtype("float32"), np.dtype("int64")}
+
+
+def test_tables_of_sparse_gradients_stay_in_float32():
+    made = stream(of.Precision("bfloat16", embeddings=True), sparse=True)
+    (row,) = (node for node in made.graph.nodes if node.op == "embedding")
+    assert made.graph.values[row.outs[0]].type.dtype == "float32"
+
+
 # ---------------------------------------------------------------- the loss scale
 
 
