@@ -21,6 +21,8 @@ from oflow.sizing.flow import chosen_registers
 from oflow.sizing.what_if import Forecast, Links, Period, faster_links
 
 TOP = 16
+ROUNDING = 1e-12
+"""Periods that differ by less, in proportion, are the same."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,8 @@ def what_would_help(plan: Plan, factor: float = 2.0, top: int = TOP) -> tuple[Fo
     period = Period(plan)
     found: list[Forecast] = []
     for candidate in sorted(_candidates(period, _Cycle(period), factor), key=lambda c: (c.floor, c.what)):
-        if len(found) >= top and candidate.floor >= sorted(f.period for f in found)[top - 1]:
+        # of changes that help as much those that are named first, so equals are tried too
+        if len(found) >= top and candidate.floor > sorted(f.period for f in found)[top - 1] * (1 + ROUNDING):
             break
         made = period.forecast(candidate.what, candidate.seconds, candidate.slots)
         if made.period < period.before:
