@@ -115,12 +115,30 @@ def test_what_is_no_buffer_is_refused(wrong: tuple[int, int, int]) -> None:
         of.pack([wrong])
 
 
-@given(BUFFERS)
-def test_the_loop_and_the_arrays_give_the_same_offsets(buffers: list[tuple[int, int, int]]) -> None:
+def by_neighbours(buffers: list[tuple[int, int, int]], crowd: int, late: int, settled: int) -> list[int]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(greedy, "MANY", 0)
-        by_arrays = packing.pack(buffers, 0)
-    assert packing.pack(buffers, 0) == by_arrays
+        for name, value in (("MANY", 0), ("CROWD", crowd), ("LATE", late), ("SETTLED", settled)):
+            patch.setattr(greedy, name, value)
+        return packing.pack(buffers, 0)
+
+
+@given(BUFFERS, st.sampled_from((0, 4, 64)), st.sampled_from((0, 3, 30)), st.sampled_from((1, 5, 200)))
+def test_a_look_at_all_and_one_at_neighbours_give_the_same_offsets(
+    buffers: list[tuple[int, int, int]], crowd: int, late: int, settled: int
+) -> None:
+    assert packing.pack(buffers, 0) == by_neighbours(buffers, crowd, late, settled)
+
+
+@pytest.mark.parametrize("times", [4, 30, 3000])
+def test_neighbours_of_many_buffers_give_the_same_offsets(times: int) -> None:
+    """Stacks of few lifetimes, what lives across a crowd, and a long chain."""
+    rng = random.Random(times)
+    starts = [rng.randrange(times) for _ in range(900)]
+    buffers = [(s, s + rng.randint(1, 3 if rng.random() < 0.9 else times), rng.choice((64, 100, rng.randint(1, 999)))) for s in starts]
+    found = by_neighbours(buffers, greedy.CROWD, greedy.LATE, greedy.SETTLED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(greedy, "MANY", len(buffers) + 1)
+        assert packing.pack(buffers, 0) == found, f"seed {times}"
 
 
 @given(BUFFERS)

@@ -1,6 +1,7 @@
 """pack: offsets for buffers with known lifetimes (dynamic storage allocation).
 
     greedy        by size, best fit; then other orders
+    free            gaps between what has its place
     tight         the search for less, by both of
     across        a full arena, border by border in time, with
     borders         who can take whose place at one time
