@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import oflow as of
 from oflow.check.overlap import check_overlap
 from oflow.compiler import packing
-from oflow.compiler.packing import MODEST, greedy, load, peak, successions, tight
+from oflow.compiler.packing import MODEST, greedy, load, peak, question, successions
 from oflow.native import available
 from tests.compiler.rectangles import cut_rectangle
 
@@ -82,7 +82,7 @@ def test_machine_code_and_python_take_the_same_steps() -> None:
     found = []
     for compiled in (False, True):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tight, "available", lambda compiled=compiled: compiled)
+            patch.setattr(question, "available", lambda compiled=compiled: compiled)
             found.append(of.pack(buffers, 3 * MODEST))
     assert found[0] == found[1]
 

@@ -6,7 +6,11 @@
     across        a full arena, border by border in time, with
     borders         who can take whose place at one time
     orders          the orders that are still possible
-    valleys       one buffer on the others at a time, over
+    question      one start of the search by
+    valleys         one buffer on the others at a time, with
+    decisions         what it does and undoes
+    levels            when two heights can be made level
+    board             where it stands
     joined          buffers that may as well lie as one
     successions   who has whose bytes
 

@@ -11,20 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import count
 
-import numpy as np
-
-from oflow.check.loops import run
-from oflow.compiler.packing import valleys
 from oflow.compiler.packing.across import pack_across
+from oflow.compiler.packing.board import FOUND, IMPOSSIBLE
 from oflow.compiler.packing.greedy import Buffer
 from oflow.compiler.packing.joined import Part, join
+from oflow.compiler.packing.question import SHORTEST, Question, ask, offsets, question
 from oflow.live import phase
-from oflow.native import available
 
 JOINED = (4, 0, 2)
 """Groups of how many parts are joined before the search, in turn."""
-SHORTEST = 300_000
-"""Steps of the shortest restart."""
 RESTARTS = 20_000
 """Most restarts for one capacity."""
 LOOSE = (4, 6, 8, 12, 16, 24, 32, 48)
@@ -36,10 +31,6 @@ ACROSS = 200
 """Steps of the valley search, in machine code, that take as long as one of the search across time."""
 ABREAST = 500
 """Steps for each buffer below which the search across time is not begun."""
-
-KERNELS = f"{__package__}.compiled"
-
-Column = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 def tighten(buffers: Sequence[Buffer], offsets: list[int], bound: int, effort: int) -> list[int]:
@@ -76,7 +67,7 @@ def _least(buffers: Sequence[Buffer], part: list[int], offsets: list[int], bound
         return best, 0
     wanted = [buffers[i] for i in part]
     parts = [Part(*buffer, ((at, 0),)) for at, buffer in enumerate(wanted)]
-    questions = [Question(join(parts, size)) for size in JOINED]
+    questions = [question(join(parts, size)) for size in JOINED]
     found, spent = _shortly(wanted, questions, bound, effort)
     if found is not None:
         return found, spent
@@ -143,13 +134,13 @@ def _restarted(questions: list[Question], capacity: int, effort: int) -> tuple[l
         for turn, length in zip(range(RESTARTS), _lengths(), strict=False):
             if spent >= effort or not open_:
                 break
-            question = open_[turn % len(open_)]
-            status, work = question.search(capacity, turn // len(open_), min(SHORTEST * length, effort - spent))
+            asked = turn % len(open_)
+            status, work, offset = ask(open_[asked], capacity, turn // len(open_), min(SHORTEST * length, effort - spent))
             spent += work
-            if status == valleys.FOUND:
-                return question.offsets(), spent
-            if status == valleys.IMPOSSIBLE:
-                open_.remove(question)
+            if status == FOUND:
+                return offsets(open_[asked], offset), spent
+            if status == IMPOSSIBLE:
+                del open_[asked]
     return None, spent
 
 
@@ -160,70 +151,3 @@ def _lengths() -> Iterator[int]:
         while (k + 1) & k:  # not all ones
             k -= (1 << (k.bit_length() - 1)) - 1
         yield (k + 1) // 2
-
-
-class Question:
-    """Parts to lay, as columns for the search; weights stay from one restart to the next."""
-
-    def __init__(self, parts: list[Part]) -> None:
-        times = sorted({t for part in parts for t in (part.start, part.stop)})
-        at = {time: section for section, time in enumerate(times)}
-        self.parts = parts
-        self.start, self.stop, self.size = (
-            np.array([find(part) for part in parts], np.int64)
-            for find in (lambda p: at[p.start], lambda p: at[p.stop], lambda p: p.nbytes)
-        )
-        self.sections = len(times) - 1
-        self.widest = 2 + int(max(np.bincount(self.start).max(), np.bincount(self.stop).max()))
-        self.offset = np.zeros(len(parts), np.int64)
-        self.weight = np.full(self.sections + 1, 10, np.int64)
-
-    def offsets(self) -> list[int]:
-        """Of all members, in the order of their numbers."""
-        pairs = [
-            (member, int(at) + offset)
-            for part, at in zip(self.parts, self.offset, strict=True)
-            for member, offset in part.members
-        ]
-        return [offset for _, offset in sorted(pairs)]
-
-    def search(self, capacity: int, turn: int, limit: int) -> tuple[int, int]:
-        """(status, steps) of one start of the search with the ranking of this turn."""
-        sections, buffers = self.sections, len(self.parts)
-        ranked = self._ranking(turn)
-        rest = _over(self.start, self.stop, self.size, sections)
-        n = np.zeros(valleys.NUMBERS, np.int64)
-        decisions, scratch = 4 * buffers + 8, 2 * buffers + 4
-        n[valleys.SECTIONS], n[valleys.DECISIONS], n[valleys.CAPACITY] = sections, decisions, capacity
-        n[valleys.LIMIT], n[valleys.UNPLACED] = limit, buffers
-        status = run(
-            valleys.search, n, self.start, self.stop, self.size, *_listed(self.start, ranked, sections),
-            *_listed(self.stop, ranked, sections), np.zeros(buffers, np.int64), self.offset, np.zeros(sections, np.int64), rest,
-            capacity - rest, _over(self.start + 1, self.stop, np.ones(buffers, np.int64), sections + 1), self.weight,
-            *(np.zeros(decisions, np.int64) for _ in range(12)), np.zeros(decisions * self.widest, np.int64),
-            *(np.zeros(scratch, np.int64) for _ in range(4)), compiled=limit >= SHORTEST and available(), kernels=KERNELS,
-        )  # fmt: skip
-        return status, int(n[valleys.WORK])
-
-    def _ranking(self, turn: int) -> Column:
-        """Buffers, those to be tried first at the front: by area, by life, by size, then each of them a little disturbed."""
-        life = self.stop - self.start
-        worth = (self.size * life, life, self.size)[turn % 3].astype(np.float64)
-        if turn >= 3:
-            worth *= np.random.default_rng(turn).uniform(0.5, 1.5, len(worth))
-        return np.argsort(-worth, kind="stable")
-
-
-def _over(start: Column, stop: Column, amount: Column, sections: int) -> Column:
-    """The sum over each section of the amounts that stand in [start, stop)."""
-    change = np.zeros(sections + 1, np.int64)
-    np.add.at(change, start, amount)
-    np.add.at(change, np.maximum(stop, start), -amount)
-    return np.cumsum(change)[:sections]
-
-
-def _listed(border: Column, ranked: Column, sections: int) -> tuple[Column, Column]:
-    """(first, buffers): the buffers at border t are ``buffers[first[t]:first[t + 1]]``, in the order of their rank."""
-    first = np.zeros(sections + 2, np.int64)
-    np.cumsum(np.bincount(border, minlength=sections + 1), out=first[1:])
-    return first, ranked[np.argsort(border[ranked], kind="stable")]
