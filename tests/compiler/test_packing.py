@@ -87,6 +87,14 @@ def test_machine_code_and_python_take_the_same_steps() -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize(("seed", "count"), [(102, 200), (2001, 450)])
+def test_without_machine_code_a_full_arena_is_put_together_again(monkeypatch: pytest.MonkeyPatch, seed: int, count: int) -> None:
+    buffers = cut_rectangle(seed, count)
+    modest = of.pack(buffers, MODEST)
+    monkeypatch.setattr(packing, "available", lambda: False)
+    assert check_overlap(buffers, modest) > load(buffers) == check_overlap(buffers, of.pack(buffers)), f"seed {seed}"
+
+
 def test_small_cases() -> None:
     assert of.pack([]) == []
     assert of.pack([(0, 2, 10), (2, 4, 10)]) == [0, 0]  # stop is exclusive

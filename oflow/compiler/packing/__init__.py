@@ -26,7 +26,7 @@ from numbers import Integral
 
 from oflow.compiler.packing.greedy import Buffer, place_in_turn
 from oflow.compiler.packing.successions import successions
-from oflow.compiler.packing.tight import tighten
+from oflow.compiler.packing.tight import tighten, tighten_across
 from oflow.errors import PlanError
 from oflow.native import available
 
@@ -36,6 +36,8 @@ MODEST = 300_000
 """Steps of the search that Python takes in less than a second."""
 THOROUGH = 16_000_000_000
 """Steps that machine code takes in well under a minute."""
+FEW, ACROSS = 500, 4_000_000
+"""Without numba, so many buffers are few enough for so many steps of the search across time, which Python takes in about two seconds."""
 
 Key = Callable[[Buffer], tuple[int, ...]]
 ORDERS: tuple[Key, ...] = (
@@ -49,8 +51,9 @@ ORDERS: tuple[Key, ...] = (
 def pack(buffers: Sequence[Buffer], effort: int | None = None) -> list[int]:
     """Offsets, in bytes, for buffers (start, stop, nbytes); two that live at the same time never overlap.
 
-    effort: steps of search after the first greedy attempt, 0 for none. None: THOROUGH where numba is installed, else MODEST.
-    Equal arguments give equal offsets. Raises PlanError for what is no buffer: three whole numbers, a size that
+    effort: steps of search after the first greedy attempt, 0 for none. None: THOROUGH where numba is installed, else MODEST and,
+    for FEW buffers, the search across time. Equal arguments give equal offsets; those of None depend on whether numba is
+    installed. Raises PlanError for what is no buffer: three whole numbers, a size that
     is not negative, a lifetime that does not end before it starts.
     """
     for buffer in buffers:
@@ -59,8 +62,15 @@ def pack(buffers: Sequence[Buffer], effort: int | None = None) -> list[int]:
         start, stop, nbytes = buffer
         if nbytes < 0 or stop < start:
             raise PlanError(f"a buffer needs start <= stop and nbytes >= 0, got {buffer!r}")
-    effort = effort if effort is not None else THOROUGH if available() else MODEST
-    bound, each = load(buffers), len(buffers) ** 2 // 4
+    bound = load(buffers)
+    if effort is not None or available():
+        return _within(buffers, bound, THOROUGH if effort is None else effort)
+    best = _within(buffers, bound, MODEST)
+    return tighten_across(buffers, best, bound, ACROSS) if len(buffers) <= FEW else best
+
+
+def _within(buffers: Sequence[Buffer], bound: int, effort: int) -> list[int]:
+    each = len(buffers) ** 2 // 4
     best = _greedy(buffers, ORDERS[0])
     for order in ORDERS[1:]:
         if effort < each or peak(buffers, best) == bound:

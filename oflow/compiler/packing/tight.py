@@ -8,7 +8,7 @@ the question; each part is solved alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
 from oflow.compiler.packing.across import pack_across
@@ -32,14 +32,36 @@ ACROSS = 200
 ABREAST = 500
 """Steps for each buffer below which the search across time is not begun."""
 
+Solved = tuple[list[int], int]
+"""Offsets, and the steps that were taken."""
+
 
 def tighten(buffers: Sequence[Buffer], offsets: list[int], bound: int, effort: int) -> list[int]:
     """Offsets with a peak below that of `offsets` where `effort` steps find some, and no less than `bound`."""
+    return _by_parts(buffers, offsets, bound, effort, lambda part, best, share: _least(buffers, part, best, bound, share))
+
+
+def tighten_across(buffers: Sequence[Buffer], offsets: list[int], bound: int, steps: int) -> list[int]:
+    """Offsets at the bound where the search across time alone finds some, in so many of its own steps."""
+
+    def solve(part: list[int], best: list[int], share: int) -> tuple[list[int], int]:
+        found, work = pack_across([buffers[i] for i in part], bound, share)
+        return best if found is None else found, work
+
+    return _by_parts(buffers, offsets, bound, steps, solve)
+
+
+def _by_parts(
+    buffers: Sequence[Buffer], offsets: list[int], bound: int, effort: int, solve: Callable[[list[int], list[int], int], Solved]
+) -> list[int]:
+    """Offsets where each part above the bound is solved with its share of what is left."""
     best, spent = list(offsets), 0
     parts = _apart(buffers)
     for done, part in enumerate(parts):
-        found, work = _least(buffers, part, best, bound, (effort - spent) // (len(parts) - done))
-        spent += work
+        found = [best[i] for i in part]
+        if _peak(buffers, part, found) > bound:
+            found, work = solve(part, found, (effort - spent) // (len(parts) - done))
+            spent += work
         for i, offset in zip(part, found, strict=True):
             best[i] = offset
     return best
@@ -60,10 +82,9 @@ def _apart(buffers: Sequence[Buffer]) -> list[list[int]]:
     return found
 
 
-def _least(buffers: Sequence[Buffer], part: list[int], offsets: list[int], bound: int, effort: int) -> tuple[list[int], int]:
+def _least(buffers: Sequence[Buffer], part: list[int], best: list[int], bound: int, effort: int) -> Solved:
     """Offsets of a part, and the steps taken: short tries at the bound, long ones at and above it by valleys, and across time again."""
-    best = [offsets[i] for i in part]
-    if _peak(buffers, part, best) <= bound or len(part) ** 2 > effort:
+    if len(part) ** 2 > effort:
         return best, 0
     wanted = [buffers[i] for i in part]
     parts = [Part(*buffer, ((at, 0),)) for at, buffer in enumerate(wanted)]
@@ -101,7 +122,7 @@ def _across(buffers: list[Buffer], capacity: int, effort: int) -> tuple[list[int
 
 def _by_valleys(
     buffers: Sequence[Buffer], part: list[int], questions: list[Question], best: list[int], bound: int, effort: int
-) -> tuple[list[int], int]:
+) -> Solved:
     """Half of what is left goes to each capacity in turn: the bound gets most."""
     most = _peak(buffers, part, best)
     spent = 0
