@@ -9,6 +9,8 @@ from oflow.view import style
 from oflow.view.dot import register_title
 from oflow.view.style import label, rect
 
+MOST = 16
+"""Devices up to which each has panels of its own."""
 HEIGHT, BOX, LEFT, GAP, TOP, ROW_WIDTH = 380.0, 104.0, 62.0, 34.0, 64.0, 1240.0
 
 
@@ -25,14 +27,15 @@ class _Piece:
 
 
 def memory(plan: Plan) -> str:
-    """An SVG of each device's arena, and of its kept state: offsets upwards in bytes, one box a register."""
+    """An SVG of each device's arena, and of its kept state: offsets upwards in bytes, one box a register. Of more than MOST devices those
+    whose regions are the same, register by register, share a panel."""
     tallest = max([*plan.arenas.values(), *plan.states.values(), 1])
-    panels = [
+    panels = _together([
         (device, region, size, _columns(_pieces(plan, device, region)))
         for device in sorted(plan.devices, key=style.device_order)
         for region, size in (("arena", plan.arenas.get(device, 0)), ("state", plan.states.get(device, 0)))
         if size
-    ]
+    ])  # fmt: skip
     body, bottom, right, scale = list[str](), TOP, 0.0, HEIGHT / tallest
     for row in _rows(panels):
         high, x = max(size for _, _, size, _ in row) * scale, 10.0
@@ -49,6 +52,17 @@ def memory(plan: Plan) -> str:
 
 _Columns = list[list[_Piece]]
 _Region = tuple[str, str, int, _Columns]
+
+
+def _together(panels: list[_Region]) -> list[_Region]:
+    """The panels; of many those that look alike as one, with the names of all their devices."""
+    if len({device for device, _, _, _ in panels}) <= MOST:
+        return panels
+    found: dict[object, list[_Region]] = {}
+    for panel in panels:
+        looks = tuple((one.start, one.stop, one.kind, one.name, one.lines) for column in panel[3] for one in column)
+        found.setdefault((panel[1:3], looks), []).append(panel)
+    return [(style.device_range([device for device, _, _, _ in same]), *same[0][1:]) for same in found.values()]
 
 
 def _width(columns: _Columns) -> float:

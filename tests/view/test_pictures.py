@@ -140,6 +140,19 @@ def test_bubble_share_is_the_analytic_one(make: Callable[[int, int], Plan], stag
     assert view.timeline(trace, plan).count(f"{expected:.1%}") == stages
 
 
+def test_devices_that_hold_the_same_share_a_panel_where_there_are_many() -> None:
+    def repeated(devices: int) -> Plan:
+        plan = chain(3, 2)
+        names = tuple(f"cpu:{i}" for i in range(devices))
+        alone = tuple(replace(one, ports=tuple(replace(port, peers=()) for port in one.ports)) for one in plan.actor_templates)
+        arenas = dict.fromkeys(names, next(iter(plan.arenas.values())))
+        return replace(plan, actor_templates=alone, rank_table=(names,), order={}, arenas=arenas)
+
+    assert view.memory(repeated(MOST)).count(">arena ") == MOST
+    made = view.memory(repeated(MOST + 1))
+    assert made.count(">arena ") == 1 and f"cpu:0-{MOST}" in made
+
+
 def test_memory_shows_every_register_slot_and_scratch() -> None:
     plan = rich_plan()
     shown = tips(view.memory(plan))

@@ -77,6 +77,12 @@ def test_all_pictures_are_there(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_a_plan_alone_has_a_page_without_stray_words(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(view.html(rich_plan()))
+    with opened_in(browser, tmp_path / "report.html", "dark") as page:
+        assert not re.search(r"\b(false|undefined|null|NaN)\b", page.locator("body").inner_text())
+
+
 def test_hovering_lights_up_every_picture_until_the_pointer_leaves(page: Any) -> None:
     row = row_of(page, "actors")
     actor = row.get_attribute("data-what")

@@ -13,7 +13,7 @@ const COLOURS = [
   ...["input", "slot", "stream", "partner", "core", "caller"].map((why) => `wait-${why}`),
 ];
 
-// rows: [{label, sub, h, ...}]; draw(ctx, row, y, x, [t0, t1]) paints one of them; hit(row, y, seconds, tolerance) -> {what, tip} or null;
+// rows: [{label, tail (of the label, never cut), sub, h, ...}]; draw(ctx, row, y, x, [t0, t1]) paints one of them; hit(row, y, seconds, tolerance) -> {what, tip} or null;
 // over(ctx, x, tops) paints on top; length() is the seconds of the whole width.
 export function laneChart(name, { draw, hit, over, length, tallest = 460 }) {
   const canvas = h("canvas", { tabindex: 0, role: "img", "aria-label": `${name}: arrow keys pan, + and - zoom, 0 shows all` });
@@ -109,7 +109,8 @@ export function laneChart(name, { draw, hit, over, length, tallest = 460 }) {
       const row = chart.rows[i], top = chart.tops[i] - shift;
       ctx.fillStyle = row.lit ? colours.accent : colours.ink;
       ctx.font = `${row.lit ? 600 : 500} ${row.h < 16 ? 9 : 12}px ui-sans-serif, system-ui, sans-serif`;
-      ctx.fillText(cut(ctx, row.label, GUTTER - 12 - (row.sub ? 44 : 0)), 4, top + Math.min(row.h - 2, 15));
+      const tail = row.tail ?? "", room = GUTTER - 12 - (row.sub?.length ? 44 : 0) - ctx.measureText(tail).width;
+      ctx.fillText(cut(ctx, row.label, room) + tail, 4, top + Math.min(row.h - 2, 15));
       ctx.fillStyle = colours.soft;
       ctx.font = "10px ui-sans-serif, system-ui, sans-serif";
       for (const { text, y } of row.sub ?? []) {

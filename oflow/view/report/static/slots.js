@@ -1,6 +1,6 @@
 // Slot occupancy: when each slot of a register is written, full and free again.
 
-import { actorName, actors, microBatch, registerName, registers, traces } from "./data.js";
+import { actorName, actors, devices, microBatch, registerName, registers, traces } from "./data.js";
 import { choice, h } from "./dom.js";
 import { laneChart } from "./lanes.js";
 import { actLight, focus, lengthOf, on, passing } from "./state.js";
@@ -43,7 +43,7 @@ function slotRows() {
   const ordered = [...shown.filter((row) => chosen.has(row)), ...shown.filter((row) => !chosen.has(row))];
   return ordered.map((row) => {
     const part = Math.max(3, Math.min(9, 40 / registers.slots[row]));
-    return { label: registerName(row), register: row, part, h: Math.max(16, Math.ceil(part * registers.slots[row]) + 6), what: `register:${row}`, lit: chosen.has(row) };
+    return { label: registers.name[row], tail: `@${devices[registers.device[row]].name}`, register: row, part, h: Math.max(16, Math.ceil(part * registers.slots[row]) + 6), what: `register:${row}`, lit: chosen.has(row) };
   });
 }
 

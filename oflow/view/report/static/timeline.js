@@ -257,7 +257,7 @@ export function timeline(section) {
       modes.length > 0 && h("label", { title: "Each run fills the width; the axis is the measured one's" }, scaled, " each to its own length"),
       cycle.length > 0 && h("label", {}, marked, " critical cycle"),
       h("span", { class: "soft hint", title: "With the keyboard: arrows pan, + and - zoom, 0 shows all" }, "drag pans · ctrl + wheel zooms")),
-    modes.length > 0 && h("p", { class: "runs" }, runsText()), timelineChart.host,
+    modes.length > 0 ? h("p", { class: "runs" }, runsText()) : "", timelineChart.host,
     h("p", { class: "legend soft" }, "Idle streams wait for: ",
       Object.entries(WAITS).filter(([reason]) => data.reasons.includes(reason)).map(([reason, wait]) => h("span", {}, h("i", { class: "dash", style: `--kind:var(--${wait})` }), reason))));
   on("filter", remade);
