@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from oflow.check.acts import ActGraph
 from oflow.check.blocks import blocks, extents, nobody_owns, scratch_fits
-from oflow.check.room import room_text
+from oflow.check.room import NOTHING, room_text
 from oflow.check.turns import prove_turns
 from oflow.errors import OutOfMemory
 from oflow.live import phase
@@ -30,10 +32,13 @@ def check_memory(
     return used
 
 
-def devices_hold(plan: Plan) -> None:
-    """Raises OutOfMemory where a device has less memory than its arena and state take."""
+def devices_hold(plan: Plan, taken: Mapping[str, object] = NOTHING) -> None:
+    """Raises OutOfMemory where a device has less memory than its arena and state take.
+
+    taken: what was done already so that it fits, for the message (`room_text`).
+    """
     for device in plan.devices:
         need = plan.arenas.get(device, 0) + plan.states.get(device, 0)
         have = plan.machine.device(device).memory_nbytes if need else 0
         if need > have:
-            raise OutOfMemory(room_text(plan, device, have), device=device, lacking=need - have)
+            raise OutOfMemory(room_text(plan, device, have, taken), device=device, lacking=need - have)

@@ -1,14 +1,16 @@
-"""What a device's memory is taken by, and what would make a plan fit: figures from the plan alone, for the error OutOfMemory.
+"""What a device's memory is taken by, and what would make a plan fit: figures from the plan, for the error OutOfMemory.
 
 Registers of the arena take turns with their bytes, so kinds add up to more than the arena, and what a remedy saves of them is the
-most that it can save.
+most that it can save. What the caller has asked for already is said as taken, and proposed no more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import prod
+from types import MappingProxyType
 
 from oflow.plan import Plan, Register
 
@@ -16,6 +18,7 @@ KINDS = ("parameters", "optimizer state", "stash", "copies", "inputs", "passing 
 """stash: made by a forward, read by a backward pass. copies: boxings and other moves, made on streams of their own.
 passing values: all other registers."""
 SHOWN = 8
+NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +39,11 @@ class Remedy:
     nbytes: int
 
 
-def room_text(plan: Plan, device: str, have: int) -> str:
-    """Table and remedies for a device that has `have` bytes, fewer than the plan needs there."""
+def room_text(plan: Plan, device: str, have: int, taken: Mapping[str, object] = NOTHING) -> str:
+    """Table and remedies for a device that has `have` bytes, fewer than the plan needs there.
+
+    taken: arguments of of.compile that save memory, those that were given: recompute, offload, slots, zero.
+    """
     arena, state = plan.arenas.get(device, 0), plan.states.get(device, 0)
     missing = arena + state - have
     found = parts(plan, device)
@@ -51,11 +57,15 @@ def room_text(plan: Plan, device: str, have: int) -> str:
             lines.append(f"  {sum(some):>15,} bytes  {kind}, {len(some)} {'part' if len(some) == 1 else 'parts'}")
     lines.append("The largest parts:")
     lines += [f"  {part.nbytes:>15,} bytes  {part.what}  {part.kind}" for part in found[:SHOWN]]
-    return "\n".join([*lines, *_remedy_lines(remedies(plan, device), missing)])
+    if taken:
+        lines.append(f"Already so, and in these figures: {', '.join(f'{name}={value!r}' for name, value in taken.items())}.")
+    return "\n".join([*lines, *_remedy_lines(remedies(plan, device, taken), missing)])
 
 
 def _remedy_lines(found: list[Remedy], missing: int) -> list[str]:
-    lines = ["What would make it fit, and the most it saves here:"]
+    if not found:
+        return ["Nothing that of.compile can do is left: use more devices, a smaller model or a smaller batch"]
+    lines = ["What would make it fit, and the most it saves here (registers take turns: only a new plan says what is saved):"]
     for remedy in found:
         alone = "may be enough alone" if remedy.nbytes >= missing else "not enough alone"
         lines.append(f"  {remedy.nbytes:>15,} bytes  {remedy.words}: {remedy.effect}; {alone}")
@@ -103,8 +113,8 @@ def _stashed(plan: Plan, register: Register) -> bool:
 # ---------------------------------------------------------------- remedies
 
 
-def remedies(plan: Plan, device: str) -> list[Remedy]:
-    """Those that save anything on the device, the most first."""
+def remedies(plan: Plan, device: str, taken: Mapping[str, object] = NOTHING) -> list[Remedy]:
+    """Those that save anything on the device and that are not taken yet, the most first."""
     here = [r for r in plan.registers if r.device == device and r.nbytes]
     made = [r for r in here if r.region == "arena" and r.producer >= 0]
     made = [r for r in made if plan.actors[r.producer].phase != "update" and not r.initial]
@@ -113,17 +123,24 @@ def remedies(plan: Plan, device: str) -> list[Remedy]:
     stages = 1 + max((a.stage for a in plan.actors if a.phase != "update"), default=0)
     m = plan.micro_batches
     found = [
-        Remedy('recompute="auto" or offload="auto"', "the stash is made again in the backward pass, or waits on the host",
-               sum(r.nbytes for r in stash)),
-        Remedy('slots="least"', "fewer slots, down to one each", sum(r.nbytes - r.slot_nbytes for r in made)),
+        *_for_the_stash(sum(r.nbytes for r in stash), taken),
+        Remedy('slots="least"', "the fewest slots at the same period, down to one each",
+               0 if "slots" in taken else sum(r.nbytes - r.slot_nbytes for r in made)),
         Remedy('schedule="1f1b"', "fewer micro-batches in flight", sum(_over_1f1b(plan, r, stages) for r in stash)),
         Remedy(f"micro_batches={2 * m}", "each slot of a micro-batch is half as large", sum(map(partial(_halved, plan), made))),
         Remedy("zero=1", f"the optimizer's state lies split over the {_most_copies(plan, optimizer)} devices that repeat it",
-               _repeated(plan, optimizer)),
+               0 if "zero" in taken else _repeated(plan, optimizer)),
         Remedy("zero=3", f"the parameters too lie split over the {_most_copies(plan, weights)} devices that repeat them",
-               _repeated(plan, weights)),
+               0 if taken.get("zero") == 3 else _repeated(plan, weights)),
     ]  # fmt: skip
     return sorted([remedy for remedy in found if remedy.nbytes > 0], key=lambda remedy: -remedy.nbytes)
+
+
+def _for_the_stash(nbytes: int, taken: Mapping[str, object]) -> list[Remedy]:
+    """What is not kept on the device until the backward pass reads it. Marks of of.recompute are no option, and leave both open."""
+    ways = {"recompute": "is made again in the backward pass", "offload": "waits on the host"}
+    left = {name: way for name, way in ways.items() if name not in taken}
+    return [Remedy(" or ".join(f'{name}="auto"' for name in left), f"the stash {', or '.join(left.values())}", nbytes)] if left else []
 
 
 def _over_1f1b(plan: Plan, register: Register, stages: int) -> int:

@@ -85,6 +85,12 @@ def options(machine: Machine | str | None = None, memory: int | None = None, **f
     return Options(found, Planner(found), **{**facts, **made})
 
 
+def saving(given: Options) -> dict[str, object]:
+    """The arguments of of.compile that save memory, those that were given."""
+    asked = {"recompute": given.recompute, "offload": given.offload, "slots": given.slots, "zero": given.zero.stage}
+    return {name: value for name, value in asked.items() if value}
+
+
 def whole_nbytes(memory: object, otherwise: str = "") -> int:
     """A limit of memory as a number of bytes. Raises PlanError for what is none."""
     if isinstance(memory, bool) or not isinstance(memory, int | float) or memory <= 0 or memory != memory // 1:

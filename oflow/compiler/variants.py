@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from oflow.check import check
+from oflow.check.memory import devices_hold
 from oflow.compiler.buckets import buckets, trial_sizes
 from oflow.compiler.fit import Saved, fit, missing
 from oflow.compiler.insert_boxing import insert_boxing
-from oflow.compiler.options import AUTO, Options
+from oflow.compiler.options import AUTO, Options, saving
 from oflow.compiler.passes import Made, Passes, before, plan_of
 from oflow.compiler.recompute import recompute
 from oflow.compiler.stash import stashes
@@ -32,6 +33,7 @@ def best_variant(passes: Passes, captured: Graph, given: Options) -> Made:
     that fits in memory. Raises what `check` finds of the first where none fits."""
     if given.layout != AUTO:
         made = _saved(passes, _passes(passes, captured, given), given)
+        devices_hold(plan_of(made), saving(given))
         check(plan_of(made))
         return made
     trials = [(captured, replace(given, hidden=hidden)) for hidden in HIDDEN] + _batch_everywhere(captured, given)
@@ -44,7 +46,7 @@ def best_variant(passes: Passes, captured: Graph, given: Options) -> Made:
             if AUTO in (given.recompute, given.offload) and missing(plan_of(made)):
                 found.append(_saved(passes, made, trial))
     if all(missing(plan_of(one)) for one in found):
-        check(plan_of(found[0]))  # says what does not fit
+        devices_hold(plan_of(found[0]), saving(given))
     return min((one for one in found if not missing(plan_of(one))), key=lambda one: check(plan_of(one)).period)
 
 
@@ -92,7 +94,8 @@ def _passes(passes: Passes, captured: Graph, given: Options) -> Made:
 
 
 def _with_buckets(passes: Passes, graphs: dict[str, Graph], given: Options) -> Made:
-    """All that was made, graphs first. Where buckets are left open, those of the plan with the shortest period that fits."""
+    """All that was made, graphs first. Where buckets are left open, those of the plan with the shortest period that fits; where none
+    does, of the one that lacks least, from which others may go on saving."""
     made = passes.plans(graphs, given)
     if given.bucket_nbytes != AUTO:
         return made
@@ -102,4 +105,6 @@ def _with_buckets(passes: Passes, graphs: dict[str, Graph], given: Options) -> M
         trial = replace(given, bucket_nbytes=nbytes)
         trials.append(passes.plans(passes.graphs(boxed, trial), trial))
     fitting = [one for one in trials if not missing(plan_of(one))]
-    return min(fitting, key=lambda one: check(plan_of(one)).period, default=made)
+    if not fitting:
+        return min(trials, key=lambda one: sum(missing(plan_of(one)).values()))
+    return min(fitting, key=lambda one: check(plan_of(one)).period)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from oflow.check import check
+from oflow.check.memory import devices_hold
 from oflow.check.room import remedies
 from oflow.errors import OutOfMemory, PlanError
 from oflow.machine import Device, Machine
@@ -94,6 +95,22 @@ def test_out_of_memory_says_what_takes_the_bytes_and_what_would_help(golden):
     golden("out_of_memory.txt", f"{e.value}\n")
 
 
+def test_what_is_taken_already_is_not_proposed():
+    plan = pipeline_1f1b(2, 3)
+    words = [
+        ({}, {'recompute="auto" or offload="auto"', 'slots="least"'}),
+        ({"recompute": "all"}, {'offload="auto"', 'slots="least"'}),
+        ({"offload": "auto", "slots": "least"}, {'recompute="auto"'}),
+        ({"recompute": "auto", "offload": "auto", "slots": "least"}, set()),
+    ]
+    for taken, left in words:
+        assert {remedy.words for remedy in remedies(plan, "cpu:0", taken)} == left, taken
+        with pytest.raises(OutOfMemory) as e:
+            devices_hold(replace(plan, machine=Machine("tiny", {"cpu": Device(memory_nbytes=200)})), taken)
+        assert all(f"{name}={value!r}" in str(e.value) for name, value in taken.items())
+    assert "Nothing that of.compile can do is left" in str(e.value)
+
+
 def test_state_that_is_repeated_can_be_split():
     b = PlanBuilder()
     weight, moment = (b.register(name, "cpu:0", 1) for name in ("w", "w.m"))
@@ -105,3 +122,4 @@ def test_state_that_is_repeated_can_be_split():
     actors = tuple(replace(t, ports=tuple(replace(p, peers=()) for p in t.ports)) for t in plan.actor_templates)
     plan = replace(plan, actor_templates=actors, register_templates=kept, rank_table=(four,) * len(plan.rank_table))
     assert [(r.words, r.nbytes) for r in remedies(plan, "cpu:2")] == [(f"zero={n}", ALIGNMENT * 3 // 4) for n in (1, 3)]
+    assert [r.words for r in remedies(plan, "cpu:2", {"zero": 2})] == ["zero=3"] and not remedies(plan, "cpu:2", {"zero": 3})
