@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import FrameType
 
 _PACKAGE = str(Path(__file__).resolve().parent)
+_COMMAND_LINE = ("oflow.cli", "main")
+"""Who calls this function wrote no program: a script that pip made, or runpy."""
 
 
 def user_line() -> str:
     """``file:line`` of the innermost frame outside the package: the line of the user's program that is to blame."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        ours = frame.f_code.co_filename.startswith(_PACKAGE) or frame.f_globals.get("__name__", "").startswith("oflow.")
+        module = frame.f_globals.get("__name__", "")
+        if (module, frame.f_code.co_name) == _COMMAND_LINE:
+            break
+        ours = frame.f_code.co_filename.startswith(_PACKAGE) or module.startswith("oflow.")
         if not ours:  # the second test knows generated code: the __init__ of our dataclasses
             return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
-        if frame.f_back is None:
-            break
         frame = frame.f_back
     return ""
 

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from shutil import get_terminal_size
 from xml.etree import ElementTree
 
 import pytest
@@ -127,7 +128,14 @@ def test_options_have_types() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
-    assert f"oflow {command} " in capsys.readouterr().out.partition("examples:")[2]
+    about, _, examples = capsys.readouterr().out.partition("examples:")
+    assert f"oflow {command} " in examples
+    assert max(map(len, about.splitlines())) <= get_terminal_size().columns, "wrapped"
+
+
+def test_whoever_calls_the_command_line_has_no_line_in_its_errors(capsys: pytest.CaptureFixture[str], plan_file: Path) -> None:
+    assert main(["simulate", str(plan_file), "--machine", "h1000"]) == 1
+    assert capsys.readouterr().err.startswith("error: no machine preset 'h1000'")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import traceback
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import fill
 
 from oflow.cli.diff import diff
 from oflow.cli.files import Options, UsageError, parse_words
@@ -75,7 +77,13 @@ COMMANDS: dict[str, tuple[Command, str, tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 
-FILE_HELP = "a .py file that defines build(**options) -> of.Program, a .json or .safetensors plan, or a .csv schedule"
+PROGRAM = "a .py file that defines build(**options) -> of.Program"
+FILE_HELP = {
+    "train": f"{PROGRAM}, batches(...) of its inputs and, if there is one, evaluate(program) -> metrics",
+    "bench": f"{PROGRAM}, or the word machine: this computer itself",
+    "diff": f"{PROGRAM}, or a .json or .safetensors plan",
+}
+ANY_FILE_HELP = f"{PROGRAM}, a .json or .safetensors plan, or a .csv schedule"
 
 
 def parser() -> ArgumentParser:
@@ -87,15 +95,21 @@ def parser() -> ArgumentParser:
     for name, (_, words, examples) in COMMANDS.items():
         epilog = "examples:\n" + "\n".join(f"  {example}" for example in examples)
         made = commands.add_parser(
-            name, help=words, description=words, epilog=epilog, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
+            name, help=words, description=_lines(words), epilog=epilog, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False
         )
-        made.add_argument("file", metavar="FILE", help=FILE_HELP)
+        made.add_argument("file", metavar="FILE", help=FILE_HELP.get(name, ANY_FILE_HELP))
         made.add_argument("words", nargs="*", metavar="WORD | key=value", help="what to show, a second file, or options")
         made.add_argument("--json", action="store_true", help="print for machines: one JSON object a line (docs/live.md lists the keys)")
         made.add_argument("--quiet", action="store_true", help="show no progress")
         made.add_argument("--debug", action="store_true", help="show the traceback of an error")
         _add_flags(name, made)
     return top
+
+
+def _lines(words: str) -> str:
+    """What a command does, a line for each part, as wide as argparse makes the rest."""
+    width = max(get_terminal_size().columns - 2, 40)
+    return "\n".join(fill(part, width) for part in words.split("; "))
 
 
 def _add_flags(name: str, made: ArgumentParser) -> None:
