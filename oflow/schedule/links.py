@@ -100,14 +100,15 @@ def _verify_ends(rows: list[list[Op]]) -> None:
             if op.reads and not count[op.reads]:
                 phase, stage, m = op.reads
                 end = stage if kind == "send" else stage + (1 if phase == "F" else -1)
-                raise PlanError(f"{op.where} needs {end}{word}_{phase}{m}, which is missing")
+                where = "before it" if kind == "receive" else f"behind stage {end}'s {'forward' if phase == 'F' else 'backward'} of {m}"
+                raise PlanError(f"{op.where} needs {end}{word}_{phase}{m}, which is missing; write it {where}")
     for row in rows:
         have = set[Key]()
         for op in row:
             if op.kind == "receive" and op.key:
                 have.add(op.key)
             if op.reads and op.reads not in have:
-                raise PlanError(f"{op.where} stands before the RECV of what it reads")
+                raise PlanError(f"{op.where} stands before the RECV of what it reads; a RECV stands before its reader")
 
 
 def verify_sends(listing: Listing) -> None:

@@ -42,7 +42,9 @@ class Times:
         if not isinstance(value, tuple):
             return float(value)
         if stage >= len(value):
-            raise PlanError(f"{phase}={value!r} has times for {len(value)} stages; there is a stage {stage}")
+            raise PlanError(
+                f"{phase}={value!r} has times for {len(value)} stages; there is a stage {stage}: give one number, or one for each stage"
+            )
         return float(value[stage])
 
     @property

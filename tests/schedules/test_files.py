@@ -108,8 +108,8 @@ MESSAGES = rows("0F0,0SEND_F0,0F1,0SEND_F1,0RECV_B0,0B0,0RECV_B1,0B1", "1RECV_F0
     [
         ("0F0,0SEND_F0", "0SEND_F0,0F0", r"cell 1 \(0SEND_F0\) stands before the action that makes the message"),
         ("1RECV_F1,1F1", "1F1,1RECV_F1", r"line 2, cell 5 \(1F1\) stands before the RECV of what it reads"),
-        (",0SEND_F1", "", r"line 2, cell 6 \(1F1\) needs 0SEND_F1, which is missing"),
-        ("1RECV_F1,", "", "needs 1RECV_F1, which is missing"),
+        (",0SEND_F1", "", r"line 2, cell 6 \(1F1\) needs 0SEND_F1, which is missing; write it behind stage 0's forward of 1"),
+        ("1RECV_F1,", "", "needs 1RECV_F1, which is missing; write it before it"),
         ("0SEND_F1", "0SEND_F1,0SEND_F1", r"\(0SEND_F1\) stands 2 times"),
         ("1SEND_B0", "1SEND_F0", r"\(1SEND_F0\) has no other end, stage 1 is the last"),
         ("1RECV_F0", "0RECV_B0", r"\(0RECV_B0\) is about stage 0, which is not on rank 1"),

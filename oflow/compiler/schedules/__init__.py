@@ -29,7 +29,7 @@ def find_schedule(name: str, stages: int, ranks: int) -> NamedSchedule:
     Raises PlanError for a name there is not, and for a number of stages that the schedule cannot place, with the numbers it could.
     """
     if name not in NAMES:
-        raise PlanError(f"there is no schedule {name!r}; there are {', '.join(NAMES)}, or give an of.Schedule")
+        raise PlanError(f"there is no schedule {name!r}; there are {', '.join(NAMES)}, or give an of.Schedule", line=user_line())
     if ranks < 1 or stages < 1:
         raise PlanError(f"a schedule needs at least one stage and one rank, not {stages} and {ranks}")
     v = stages // ranks
