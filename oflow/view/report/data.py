@@ -1,7 +1,7 @@
 """What the report's page reads: one JSON object, columns of equal length where there are many rows. Rows are numbered as in the plan.
 
     meta       title, version, schedule, micro_batches, machine, steps, file, acts
-    devices    [{name, kind, arena, state, budget, alike}]                streams  [{name, device, kind: compute | comm | copy | host}]
+    devices    [{name, kind, arena, state, budget, alike, ran_as}]        streams  [{name, device, kind: compute | comm | copy | host}]
     actors     {id, name, device, stream, stage, phase, kind, acts, seconds, line, group, calls, template}
     groups     [{name, stage, phase, kind, device, stream, count}]        the boxes of the plan's drawing
     registers  {id, name, device, type, layout, slots, initial, offset, nbytes, region, producer, consumers, line}
@@ -44,6 +44,7 @@ from oflow.view.report.gaps import REASONS, gaps
 from oflow.view.report.pictures import graph_data, plan_data
 from oflow.view.report.proof import proof_data
 from oflow.view.report.roles import alone, shown
+from oflow.view.timeline import same_runs
 
 STEPS, MOST_SPANS = 2, 100_000
 """Steps that are simulated where no trace is given; one, where two would have more spans than that."""
@@ -53,7 +54,7 @@ MOST_EVENTS = 120_000
 """Above this the hand-overs of the smallest registers' slots are left out."""
 MOST_POINTS = 60_000
 """Points of all memory curves together."""
-TIME_DIGITS = 7
+TIME_DIGITS, ALIKE = 7, 1000
 
 
 def report_data(
@@ -70,20 +71,22 @@ def report_data(
     act = _acts(plan, t)
     if simulated is None and act is not None and (acts := int(t.acts.sum())) <= MOST_ACTS:
         simulated = simulate(plan, steps=STEPS if STEPS * acts <= MOST_SPANS else 1)
+    traces = {"simulated": _trace(plan, t, act, simulated), "measured": _trace(plan, t, act, recorded)}
     groups = rows.grouped(plan, t)
     seen = simulated or recorded
     with phase("draw the plan and the graph"):
         drawings = {"graph": graph_data(graph, plan) if graph is not None else None, "plan": plan_data(plan, t, groups)}
     return {
         "meta": _meta(whole, seen, title, file),
-        "devices": rows.devices(plan, t, drawn.alike), "streams": rows.streams(t), "actors": rows.actors(plan, t, groups),
+        "devices": rows.devices(plan, t, drawn.alike, _ran_alike(plan, recorded or simulated)),
+        "streams": rows.streams(t), "actors": rows.actors(plan, t, groups),
         "groups": [
             {"name": g.name, "stage": g.stage, "phase": g.phase, "kind": g.kind, "device": g.devices, "stream": g.stream,
              "count": len(g.rows)}
             for g in groups
         ],
         "registers": rows.registers(plan, t), **drawings, "reasons": list(REASONS),
-        "traces": {"simulated": _trace(plan, t, act, simulated), "measured": _trace(plan, t, act, recorded)},
+        "traces": traces,
         "memory": _memory(plan, t, seen), "boxings": _boxings(plan, boxings or ()),
         "proof": proof_data(whole, drawn.proof) if drawn.proof is not None else None,
     }  # fmt: skip
@@ -106,6 +109,11 @@ def _from_first_act(trace: Trace) -> Trace:
         trace, spans=replace(spans, start=spans.start - zero, stop=spans.stop - zero),
         events=replace(events, time=np.maximum(events.time - zero, 0.0)),
     )  # fmt: skip
+
+
+def _ran_alike(plan: Plan, trace: Trace | None) -> dict[str, list[str]]:
+    """Of many devices those that ran alike to a thousandth of the run."""
+    return same_runs(trace, plan, horizon(trace) / ALIKE) if trace is not None else {}
 
 
 def _acts(plan: Plan, t: Tables) -> ActGraph | None:

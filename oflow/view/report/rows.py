@@ -30,12 +30,17 @@ class Group:
     rows: tuple[int, ...]
 
 
-def devices(plan: Plan, t: Tables, alike: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """alike: the devices that each stands for, itself among them."""
+def devices(
+    plan: Plan, t: Tables, alike: Mapping[str, Sequence[str]], ran_alike: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:  # fmt: skip
+    """alike: the devices that each stands for, itself among them; ran_alike: the same of those that a timeline may draw as one."""
+    numbers = {name: number for number, name in enumerate(t.devices)}
+    ran_as = {name: numbers[first] for first, all_alike in ran_alike.items() for name in all_alike}
     return [
         {"name": name, "kind": name.partition(":")[0], "arena": plan.arenas.get(name, 0), "state": plan.states.get(name, 0),
-         "budget": plan.machine.device(name).memory_nbytes, "alike": style.device_range(alike[name])}
-        for name in t.devices
+         "budget": plan.machine.device(name).memory_nbytes, "alike": style.device_range(alike[name]),
+         "ran_as": ran_as.get(name, number)}
+        for name, number in numbers.items()
     ]  # fmt: skip
 
 

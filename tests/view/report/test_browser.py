@@ -18,8 +18,9 @@ from oflow.actors import simulate
 from oflow.check import check
 from oflow.view.report.data import report_data
 from oflow.view.style import KINDS
+from tests.plans import pipeline_1f1b
 from tests.test_graphtext import small_graph
-from tests.view.report.test_data import perceptron
+from tests.view.report.test_data import perceptron, widened
 from tests.view.things import rich_plan
 
 STATIC = files("oflow.view.report") / "static"
@@ -186,6 +187,19 @@ def test_runs_of_different_lengths_each_fill_the_width_and_are_compared(browser:
         assert len(kinds) > 1 and all("8 ×" in one for one in kinds if "0 s" not in one)
         page.locator("#legend [data-what]").first.click()
         assert page.locator("#details h2").inner_text() == page.locator("#legend [data-what]").first.inner_text()
+
+
+def test_many_devices_that_run_alike_are_one_row_until_they_are_asked_for(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(view.html(widened(pipeline_1f1b(3, 4), 8)))
+    with opened_in(browser, tmp_path / "report.html", "dark") as page:
+        height = "document.querySelector('#timeline .spacer').clientHeight"
+        folded = page.evaluate(height)
+        page.select_option("#filter-device", label="cpu:6")
+        assert 0 < page.evaluate(height) < folded
+        page.select_option("#filter-device", value="")
+        assert page.evaluate(height) == folded
+        page.get_by_label("alike devices as one").uncheck()
+        assert page.evaluate(height) > 2 * folded
 
 
 def test_the_theme_turns(page: Any) -> None:

@@ -69,6 +69,7 @@ def within(column: Iterable[int], size: int, none: bool = False) -> None:
 
 def keeps_the_contract(data: Data) -> None:
     assert json.loads(json_text(data)) == json.loads(json.dumps(data))
+    assert all(data["devices"][d["ran_as"]]["ran_as"] == d["ran_as"] for d in data["devices"])
     devices, streams, groups = len(data["devices"]), len(data["streams"]), len(data["groups"])
     within((s["device"] for s in data["streams"]), devices)
     assert all(s["kind"] in ("compute", "comm", "copy", "host") for s in data["streams"])

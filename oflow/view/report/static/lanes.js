@@ -13,7 +13,7 @@ const COLOURS = [
   ...["input", "slot", "stream", "partner", "core", "caller"].map((why) => `wait-${why}`),
 ];
 
-// rows: [{label, tail (of the label, never cut), sub, h, ...}]; draw(ctx, row, y, x, [t0, t1]) paints one of them; hit(row, y, seconds, tolerance) -> {what, tip} or null;
+// rows: [{label, tail (of the label, never cut), below (it), sub, h, ...}]; draw(ctx, row, y, x, [t0, t1]) paints one of them; hit(row, y, seconds, tolerance) -> {what, tip} or null;
 // over(ctx, x, tops) paints on top; length() is the seconds of the whole width.
 export function laneChart(name, { draw, hit, over, length, tallest = 460 }) {
   const canvas = h("canvas", { tabindex: 0, role: "img", "aria-label": `${name}: arrow keys pan, + and - zoom, 0 shows all` });
@@ -113,6 +113,7 @@ export function laneChart(name, { draw, hit, over, length, tallest = 460 }) {
       ctx.fillText(cut(ctx, row.label, room) + tail, 4, top + Math.min(row.h - 2, 15));
       ctx.fillStyle = colours.soft;
       ctx.font = "10px ui-sans-serif, system-ui, sans-serif";
+      if (row.below && row.h >= 30) ctx.fillText(row.below, 4, top + 27);
       for (const { text, y } of row.sub ?? []) {
         ctx.textAlign = "right";
         ctx.fillText(text, GUTTER - 6, top + y);
@@ -128,7 +129,7 @@ export function laneChart(name, { draw, hit, over, length, tallest = 460 }) {
     if (event.clientY - box.top < AXIS) return null;
     const i = chart.rows.findIndex((row, number) => y < chart.tops[number] + row.h);
     if (i < 0) return null;
-    if (x < GUTTER) return chart.rows[i].what ? { what: chart.rows[i].what, tip: [chart.rows[i].label] } : null;
+    if (x < GUTTER) return chart.rows[i].what ? { what: chart.rows[i].what, tip: [chart.rows[i].label + (chart.rows[i].tail ?? ""), chart.rows[i].below].filter(Boolean) } : null;
     return hit(chart.rows[i], y - chart.tops[i], seconds(x), 2 * (seconds(1) - seconds(0)));
   }
 

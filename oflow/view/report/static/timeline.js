@@ -2,11 +2,13 @@
 
 import { KINDS, actorName, actors, data, deviceOrder, devices, microBatch, registerName, streamName, streams, streamsOf, traces } from "./data.js";
 import { choice, h } from "./dom.js";
+import { meaning } from "./focus.js";
 import { laneChart, cut, zoomButtons } from "./lanes.js";
 import { actLight, deviceShown, focus, lengthOf, on, state, tell } from "./state.js";
 import { countText, secondsText } from "./words.js";
 
 const COMPACT = 24; // devices above which rows are low
+const MOST_CHOSEN = 4; // devices of what is selected that are drawn beside those that stand for them
 const WAITS = { input: "wait-input", "free slot": "wait-slot", stream: "wait-stream", partner: "wait-partner", core: "wait-core", caller: "wait-caller" };
 
 // Of each stream its acts and gaps in order of time, as typed arrays.
@@ -48,10 +50,25 @@ function layers() {
 const axisSeconds = () => lengthOf(layers()[0]?.trace && (mode === "stacked" ? shownTraces.at(-1) : layers()[0].trace));
 const stretch = (trace) => axisSeconds() / lengthOf(trace);
 
+// Devices that ran alike are drawn as one, and beside it what is selected.
+const standsFor = devices.map((_, i) => devices.filter(({ ran_as: as }) => as === i).length);
+const foldable = standsFor.some((count) => count > 1);
+let together = foldable;
+
+function devicesDrawn() {
+  const shown = deviceOrder.filter(deviceShown);
+  if (!together || state.filter.device >= 0) return shown;
+  const chosen = new Set((state.pinned === null ? [] : meaning(state.pinned).actors).map((row) => actors.device[row]));
+  return shown.filter((number) => devices[number].ran_as === number || (chosen.size <= MOST_CHOSEN && chosen.has(number)));
+}
+
+// The stream that shows what another one ran.
+const shownAs = streams.map((stream) => streamsOf[devices[stream.device].ran_as].find((row) => streams[row].name === stream.name));
+
 function timelineRows() {
-  const low = devices.length > COMPACT, double = mode === "stacked" ? 1.7 : 1;
+  const drawn = devicesDrawn(), low = drawn.length > COMPACT, double = mode === "stacked" ? 1.7 : 1;
   const busy = streams.map((_, i) => shownTraces.some((trace) => trace.lanes[i].spans.some((span) => trace.spans.stop[span] > trace.spans.start[span])));
-  return deviceOrder.filter(deviceShown).flatMap((number) => {
+  return drawn.flatMap((number) => {
     const lanes = [];
     let y = 3;
     for (const stream of streamsOf[number].filter((row) => busy[row]).sort((a, b) => (streams[b].kind === "compute") - (streams[a].kind === "compute"))) {
@@ -60,7 +77,7 @@ function timelineRows() {
       y += height + 1;
     }
     const sub = low ? [] : lanes.map((lane) => ({ text: streams[lane.stream].name, y: lane.y + Math.min(lane.h, 14) - 2 }));
-    return lanes.length ? [{ label: devices[number].name, sub, h: y + 3, lanes, what: `device:${number}`, device: number }] : [];
+    return lanes.length ? [{ label: devices[number].name, below: together && standsFor[number] > 1 ? `and ${standsFor[number] - 1} alike` : devices[number].alike === devices[number].name ? "" : devices[number].alike, sub, h: y + 3, lanes, what: `device:${number}`, device: number }] : [];
   });
 }
 
@@ -128,6 +145,7 @@ function drawName(ctx, row, act, left, right, y, height) {
 // ------------------------------------------------------------ critical cycle
 
 const cycle = data.proof?.cycle ?? [];
+const LONG = 100; // waits of a cycle that is drawn paler, so that what it runs over is seen
 
 function cycleSpans(trace) {
   const wanted = new Set(cycle.flatMap((entry) => [entry.actors[0], entry.actors[2]]));
@@ -148,15 +166,16 @@ function drawCycle(ctx, position, topOf, colours) {
   timelineChart.rows.forEach((row, i) => row.lanes.forEach((lane) => middle.set(lane.stream, [topOf(i) + lane.y + layer.top * lane.h, layer.part * lane.h])));
   const factor = stretch(trace), x = (time) => position(time * factor);
   const { start, stop } = trace.spans, chosen = focus()?.wait ?? -1;
+  const plain = cycle.length > LONG ? 0.55 : 1;
   ctx.strokeStyle = colours.accent;
   for (let step = 0; step < trace.steps; step++) {
     cycle.forEach(({ actors: [source, sourceAct, target, targetAct], wraps }, i) => {
       const from = cycleAt.get(`${source}:${sourceAct + step * actors.acts[source]}`);
       const to = cycleAt.get(`${target}:${targetAct + (step + (wraps ? 1 : 0)) * actors.acts[target]}`);
-      const a = middle.get(actors.stream[source]), b = middle.get(actors.stream[target]);
+      const [a, b] = [source, target].map((row) => middle.get(actors.stream[row]) ?? middle.get(shownAs[actors.stream[row]]));
       if (from === undefined || !a) return;
       ctx.lineWidth = chosen === i ? 3 : 1;
-      ctx.globalAlpha = chosen < 0 || chosen === i ? 1 : 0.4;
+      ctx.globalAlpha = chosen === i ? 1 : chosen < 0 ? plain : 0.4;
       const left = x(start[from]), right = Math.max(left + 0.5, x(stop[from]));
       ctx.strokeRect(left, a[0] - 0.5, right - left, a[1] + 1);
       if (to === undefined || !b) return;
@@ -256,12 +275,15 @@ export function timeline(section) {
       modes.length > 0 && choice("traces", modes, mode, (chosen) => { mode = chosen; words.textContent = MODE_WORDS[mode] ?? ""; remade(); }), words,
       modes.length > 0 && h("label", { title: "Each run fills the width; the axis is the measured one's" }, scaled, " each to its own length"),
       cycle.length > 0 && h("label", {}, marked, " critical cycle"),
+      foldable && h("label", { title: "Devices that ran the same acts at the same times, to a thousandth of the run, as one" },
+        h("input", { type: "checkbox", checked: true, onchange: (event) => { together = event.currentTarget.checked; remade(); } }), " alike devices as one"),
       h("span", { class: "soft hint", title: "With the keyboard: arrows pan, + and - zoom, 0 shows all" }, "drag pans · ctrl + wheel zooms")),
     modes.length > 0 ? h("p", { class: "runs" }, runsText()) : "", timelineChart.host,
     h("p", { class: "legend soft" }, "Idle streams wait for: ",
       Object.entries(WAITS).filter(([reason]) => data.reasons.includes(reason)).map(([reason, wait]) => h("span", {}, h("i", { class: "dash", style: `--kind:var(--${wait})` }), reason))));
   on("filter", remade);
   on("pin", () => {
+    if (foldable) remade();
     const now = focus();
     if (now?.actors.length) timelineChart.reveal(timelineChart.rows.findIndex((row) => row.device === actors.device[now.actors[0]]));
   });
