@@ -103,6 +103,10 @@ class _Buckets:
             for v in node.ins:
                 self.readers.setdefault(v, []).append(place)
         self.sinks, self.state = graph.sinks(), {p.value for p in graph.parameters}
+        for node in graph.nodes:  # what stands first and is made of kept state alone is there from the start, too
+            if not (node.ins and self.state.issuperset(node.ins) and REGISTRY[node.op].lowering == "local"):
+                break
+            self.state.update(node.outs)
 
     def graph(self) -> Graph:
         """The graph with the boxings of each bucket side by side, right after the last value that one of them waits for."""

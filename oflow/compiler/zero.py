@@ -6,7 +6,9 @@ change of annotations, and all else follows from inference and boxing:
     stage 1   the optimizer's state gets the home S(i) where its parameter w is B. The update reads w and the gradient as S(i), a
               part of what the device has and a reduce-scatter P -> S(i); its result goes home by an all-gather S(i) -> B
     stage 2   the gradient is asked for as S(i) before it is added over micro-batches, so the sum is kept as a shard
-    stage 3   w's home is S(i) too; forward and backward ask for w as it was, by a boxing each, so no copy is kept in between
+    stage 3   w's home is S(i) too; forward and backward ask for w as it was, by a boxing each, so no copy is kept in between.
+              What is made of w alone, part by part and once a step, is made of the shard where w would be gathered once a step:
+              a 16-bit copy is gathered in 16 bits
 
 The devices that repeat a parameter are those along mesh axes on which it is B and its gradient P, or an input's batch split:
 inference is asked once without these annotations to know. A norm that clips is a sum over shards, P(sum) like any other: each
@@ -103,13 +105,23 @@ class _Split:
     """The walk over the graph, with the boxings that are asked for."""
 
     def __init__(self, source: Graph, cut: dict[int, Layout], zero: Zero) -> None:
-        self.source, self.cut, self.zero = source, cut, zero
+        self.source, self.zero = source, zero
         self.builder = Builder.without_nodes(source)
         self.homes = {v: _layout(source, v) for v in cut}
+        self.cut = cut | (self._made_of_shards(cut) if zero.stage == 3 and zero.gather == "step" else {})
         self.results = {p.update: p.value for p in source.parameters if p.value in cut}
         self.makers = source.producers()
         self.gradients = self._gradients()
         self.made: dict[tuple[object, ...], int] = {}
+
+    def _made_of_shards(self, cut: dict[int, Layout]) -> dict[int, Layout]:
+        """The layouts of what is made of split parameters alone, part by part and once a step; its home is theirs."""
+        found: dict[int, Layout] = {}
+        for node in self.source.nodes:
+            layout = cut.get(node.ins[0]) if len(node.ins) == len(node.outs) == 1 and node.phase == "F" else None
+            if layout is not None and rate_of(self.source, node.outs[0]) == 1 and _part_by_part(self.source, node, layout):
+                found[node.outs[0]], self.homes[node.outs[0]] = layout, self.homes[node.ins[0]]
+        return found
 
     def _gradients(self) -> dict[int, int]:
         """Values to be cut and the weight each is the gradient of: from stage 2 on before micro-batches are added."""
@@ -124,7 +136,7 @@ class _Split:
         homes = {**kept, **self.cut} if self.zero.stage == 3 else kept
         for v, layout in homes.items():
             self.builder.update_value(v, layout=layout, fixed=True)
-        for node in self.source.nodes:
+        for node in sorted(self.source.nodes, key=lambda node: not self._makes_shards(node)):
             self.builder.nodes.append(replace(node, ins=tuple(self._read(v, node) for v in node.ins)))
             for v in node.outs:
                 self._bring_home(v, node)
@@ -137,12 +149,15 @@ class _Split:
         """What the reader reads in place of `v`."""
         if v in self.cut and reader.phase == "update":
             return v if self.zero.stage == 3 else self._asked(v, self.cut[v], reader, "update")
-        if v in self.cut and self.zero.stage == 3 and reader.placement == self.homes[v].placement:
+        if v in self.cut and self.zero.stage == 3 and reader.placement == self.homes[v].placement and not self._makes_shards(reader):
             return self._whole(v, reader)
         if v in self.gradients and (reader.phase == "update" or _adds_up(reader)):
             like = replace(self.makers[v], rate=rate_of(self.source, v))
             return self._asked(v, self.cut[self.gradients[v]], like, "gradient")
         return v
+
+    def _makes_shards(self, node: Node) -> bool:
+        return not self.cut.keys().isdisjoint(node.outs)
 
     def _whole(self, v: int, reader: Node) -> int:
         """A copy of a split parameter as it was, one for the forward and one for the backward unless once a step is enough.
@@ -181,6 +196,14 @@ def _layout(graph: Graph, v: int) -> Layout:
     found = graph.values[v].layout
     assert found is not None
     return found
+
+
+def _part_by_part(graph: Graph, node: Node, layout: Layout) -> bool:
+    """Whether a shard of the result is made of the same shard of the operand."""
+    made, given = (graph.values[v].type for v in (node.outs[0], node.ins[0]))
+    ways = [REGISTRY[node.op].signatures((given,), node.attributes, parts) for parts in layout.placement.mesh]
+    split = all(any(w.ins == (s,) and w.outs == (s,) for w in some) for some, s in zip(ways, layout.sbp, strict=True))
+    return split and made.shape == given.shape and node.placement == layout.placement
 
 
 def _adds_up(node: Node) -> bool:

@@ -117,3 +117,14 @@ def test_a_missing_wait_in_a_ring_is_refused() -> None:
         )  # fmt: skip
         with pytest.raises(of.PlanError, match="share bytes"):
             dataclasses.replace(plan, actor_templates=actors).check()
+
+
+def test_sixteen_bits_are_gathered_in_sixteen_bits() -> None:
+    """Once a step of each weight, in half the bytes of float32."""
+    for precision, nbytes in ((None, 4), ("bfloat16", 2)):
+        step = layered(6, {"stage": 3, "gather": "step"}, precision=precision)
+        weights = [one for one in step.boxings() if one.why == "sharded state" and one.type.shape == (128, 128) and one.phase != "update"]
+        found = [one for one in weights if one.moves[-1].layout.sbp == (of.B,)]
+        assert {one.type.dtype for one in found} == {precision or "float32"}
+        assert sum(one.times * one.count for one in found) == 6
+        assert sum(one.nbytes for one in found) == 6 * 3 * 128 * 128 * nbytes  # of all devices: three quarters of it each

@@ -189,7 +189,7 @@ def test_buckets_of_sixteen_bits_change_no_bit(precision: str, micro_batches: in
     """And beside whole state sums are taken in another order at most."""
     options = {"precision": precision, "micro_batches": micro_batches, "executor": "simulator", "checked": True}
     whole = sixteen_bits(0, **options)
-    for zero in (0, 1, 2, 3):
+    for zero in (0, 1, 2, 3, {"stage": 3, "gather": "step"}):
         alone = sixteen_bits(zero, **options)
         for limit in (1, 20_000, 1 << 30):
             losses, state = sixteen_bits(zero, bucket_nbytes=limit, **options)
