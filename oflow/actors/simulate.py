@@ -11,6 +11,7 @@ from oflow.actors.session import initial_events
 from oflow.actors.simulator import VirtualTime
 from oflow.actors.streams import device_streams
 from oflow.actors.workers import assign
+from oflow.errors import PlanError, user_line
 from oflow.live import phase
 from oflow.machine import Machine
 from oflow.native import available
@@ -32,8 +33,11 @@ def simulate(
 
     workers: how many cores the devices share, as the native driver divides them (None: every stream has its own).
     events: record also when slots change hands; without them the trace has spans only and is made faster.
-    Raises DeadlockError when nobody can act before the end. The compiled loop does it where numba is; the answer is the same.
+    Raises DeadlockError when nobody can act before the end, PlanError for what is no machine. The compiled loop does it where numba is;
+    the answer is the same.
     """
+    if not isinstance(machine, Machine | None):
+        raise PlanError(f"{machine!r} is no machine; give an of.Machine, such as of.preset('h100'), and steps by name", line=user_line())
     used, shared = plan.machine if machine is None else machine, [] if workers is None else shares(plan, workers)
     if available() and not shared:
         return virtual_time(plan, used, steps, events=events)

@@ -24,7 +24,7 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720.0, 420.0, 84.0, 30.0, 74.0, 52.0
 def sizing_text(sizing: Sizing) -> str:
     """What slots change, the bytes before and after, the period, and how far from the least that may be."""
     saved = 1.0 - sizing.nbytes / sizing.before if sizing.before else 0.0
-    proof = "proved least" if sizing.exact else f"at most {sizing.gap:.2%} above the least ({sizing.bound:,} bytes)"
+    proof = "proved least" if sizing.exact else f"other slots save at most {sizing.gap:.2%} of them (down to {sizing.bound:,} bytes)"
     head = f"{WHAT[sizing.per, sizing.of]}: {sizing.before:,} -> {sizing.nbytes:,} bytes ({-saved:+.1%}), {proof}"
     head += f"; period {seconds_text(sizing.period)} a {sizing.per}{_fastest(sizing)}"
     changed = [row for row in sizing.rows if row.before != row.after]
@@ -46,7 +46,7 @@ def _fastest(sizing: Sizing) -> str:
         return ""
     if sizing.period_gap <= NEAR:
         return f", proved least{within}" if within else ""
-    return f", at most {sizing.period_gap:.2%} above the least{within} ({seconds_text(sizing.fastest)})"
+    return f", other slots save at most {sizing.period_gap:.2%} of it{within} (down to {seconds_text(sizing.fastest)})"
 
 
 def _added(row: SlotRow) -> str:

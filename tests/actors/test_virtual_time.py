@@ -3,7 +3,7 @@
 import pytest
 
 from oflow.actors.native.virtual import virtual_time
-from oflow.actors.simulate import interpreted
+from oflow.actors.simulate import interpreted, simulate
 from oflow.errors import DeadlockError, PlanError
 from oflow.native import available
 from oflow.plan import Plan
@@ -61,3 +61,9 @@ def test_columns_are_sequences_of_rows() -> None:
     assert Trace(Spans.of(())).seconds == 0.0
     with pytest.raises(IndexError):
         spans[3]
+
+
+def test_what_is_no_machine_is_refused() -> None:
+    for wrong in (40, "h100"):
+        with pytest.raises(PlanError, match=r"test_virtual_time.py:\d+: .* is no machine; give an of.Machine"):
+            simulate(pipeline_1f1b(2, 2), wrong)  # type: ignore[arg-type]

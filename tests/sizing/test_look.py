@@ -70,4 +70,4 @@ def test_the_curve_as_a_picture(plan_file: Path, tmp_path: Path, capsys: pytest.
 def test_a_gap_is_stated() -> None:
     found = replace(size(pipeline_1f1b(2, 4)), bound=512, nbytes=640)
     assert not found.exact and found.gap == pytest.approx(0.2)
-    assert "at most 20.00% above the least (512 bytes)" in sizing_text(found)
+    assert "other slots save at most 20.00% of them (down to 512 bytes)" in sizing_text(found)
