@@ -21,6 +21,8 @@ from oflow.sizing.flow import chosen_registers
 from oflow.sizing.what_if import Forecast, Links, Period, faster_links
 
 TOP = 16
+NAMED = 8
+"""Streams of one group that are named in words; of more, the first and a count."""
 ROUNDING = 1e-12
 """Periods that differ by less, in proportion, are the same."""
 
@@ -149,10 +151,12 @@ def _candidates(period: Period, cycle: _Cycle, factor: float) -> Iterator[_Candi
         yield faster(plan.actor_templates[number].name, t.template == number)
     groups = {(plan.actor_templates[n].group, plan.actor_templates[n].stream) for n in set(t.template[on].tolist())}
     for group, stream in sorted(groups):
-        members = {f"{device}/{stream}" for device in plan.rank_table[group]}
+        members = list(dict.fromkeys(f"{device}/{stream}" for device in plan.rank_table[group]))
+        more = len(members) - NAMED
+        words = " ".join(members) if more <= 0 else f"{members[0]} and those of {len(members) - 1} more devices"
         mine = np.array([name in members for name in t.streams])[t.stream]
         if len(set(t.template[mine].tolist())) > 1:
-            yield faster(f"stream {' '.join(sorted(members))}", mine)
+            yield faster(f"stream {words}", mine)
     pairs = sorted({pair for pair, _, _ in cycle.links()})
     links: list[tuple[str, Links]] = [("all links", factor)] * bool(pairs)
     for what, link in [*links, *((f"link {pair}", {pair: factor}) for pair in pairs)]:

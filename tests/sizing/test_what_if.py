@@ -18,6 +18,7 @@ from tests.compiler.nets import pipeline
 from tests.plans import pipeline_1f1b
 from tests.sizing.cases import random_plans
 from tests.test_house import ROOT
+from tests.view.report.test_data import widened
 
 
 def slower(plan: Plan, name: str, factor: float) -> Plan:
@@ -77,6 +78,14 @@ def test_what_would_help_is_ranked_and_true():
             assert what_if(plan, link=2.0).period == one.period
     everything = what_would_help(plan, factor=2.0, top=1000)
     assert [f.what for f in everything[:6]] == [f.what for f in found]
+
+
+@pytest.mark.parametrize(("devices", "named"), [(8, 8), (9, 1)])
+def test_streams_of_many_devices_are_not_all_named(devices, named):
+    plan = widened(pipeline_1f1b(2, 4), devices)
+    streams = [f.what for f in what_would_help(plan, top=100) if f.what.startswith("stream ")]
+    assert streams and all(what.count("/compute") == named for what in streams)
+    assert all(("and those of 8 more devices" in what) == (named == 1) for what in streams)
 
 
 def test_one_slot_more_where_a_slot_is_what_is_waited_for():

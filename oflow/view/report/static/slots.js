@@ -3,7 +3,7 @@
 import { actorName, actors, devices, microBatch, registerName, registers, traces } from "./data.js";
 import { choice, h } from "./dom.js";
 import { laneChart } from "./lanes.js";
-import { actLight, focus, lengthOf, on, passing } from "./state.js";
+import { actLight, focus, lengthOf, on, passing, state } from "./state.js";
 import { bytesText, countText, secondsText } from "./words.js";
 
 const WRITE = 0, FULL = 1, FREE = 2;
@@ -39,7 +39,8 @@ let only = "all";
 
 function slotRows() {
   const chosen = focus()?.registers ?? new Set();
-  const shown = bySize.filter((row) => passing.registers[row] && (only === "all" || registers.region[row] === only));
+  const first = (row) => state.filter.device >= 0 || devices[registers.device[row]].ran_as === registers.device[row] || chosen.has(row);
+  const shown = bySize.filter((row) => first(row) && passing.registers[row] && (only === "all" || registers.region[row] === only));
   const ordered = [...shown.filter((row) => chosen.has(row)), ...shown.filter((row) => !chosen.has(row))];
   return ordered.map((row) => {
     const part = Math.max(3, Math.min(9, 40 / registers.slots[row]));
@@ -84,6 +85,7 @@ export function slots(section) {
   section.append(
     h("div", { class: "tools" }, regions.length > 2 && choice("regions", regions, only, (chosen) => { only = chosen; remade(); }),
       h("span", { class: "soft hint" }, `${countText(bySize.length, "register")}, largest first; selected ones come first. Pale: being written. `
+        + (devices.some(({ ran_as: as }, i) => as !== i) ? "Of devices that ran alike those of one, until another is chosen. " : "")
         + (traced.left_out ? `${countText(traced.left_out, "small register")} left out.` : ""))),
     chart.host);
   on("filter", remade);
