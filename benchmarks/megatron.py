@@ -1,12 +1,14 @@
 """Predicted iteration times beside published ones: Megatron-LM's tables on DGX A100s, compiled for `of.preset("a100")`; nothing is run.
 
-    python benchmarks/megatron.py [--rows 22B-full,1.7B,...] [--seconds 900] [--memory 16] [--json FILE]
+    python benchmarks/megatron.py [--rows 22B-full,1.7B,...] [--seconds 900] [--memory 16] [--slots least] [--residual 16]
+        [--json FILE]
 
 Each row is `examples/gpt3.py` with the row's sizes, layout, schedule and recomputation, compiled and proved in a process of its own, which
 may take so many seconds and so many GB of address space. "error" is of the predicted seconds. "as run" adds the products that Megatron-LM
 runs again and oflow does not (the last of a region, which nobody reads), at the rate of the others and with their bubble. "needs" is the
-fullest device of the plan; the limit of 80 GB is lifted, so that a plan which needs more is timed too. Sequences of 2,048, a vocabulary of
-51,200.
+fullest device of the plan; the limit of 80 GB is lifted, so that a plan which needs more is timed too. The residual stream is in 16 bits,
+which is Megatron-LM's default, and slots are the fewest at the period that the plan has anyway (`--slots usual`: those of the schedule;
+`--residual 32`: float32). Sequences of 2,048, a vocabulary of 51,200.
 
 Sources, and by what the figures here were confirmed:
 - Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models" (arXiv 2205.05198), Table 5, seconds of an
@@ -112,8 +114,8 @@ RUNS = {run.name: run for run in (*KORTHIKANTI, *NARAYANAN)}
 SMALL = "22B-full,22B-selective,175B-full,175B-selective,1.7B,3.6B,7.5B,18.4B"
 
 
-def built(run: Run):  # type: ignore[no-untyped-def]  # of.Program
-    """The row as a program."""
+def built(run: Run, slots: str | None = None, residual: int = 16):  # type: ignore[no-untyped-def]  # of.Program
+    """The row as a program. residual: bits of the stream from block to block."""
     sys.path.insert(0, str(EXAMPLES))
     import gpt3
 
@@ -121,7 +123,7 @@ def built(run: Run):  # type: ignore[no-untyped-def]  # of.Program
         layers=run.layers, width=run.width, heads=run.heads, seq=run.seq, vocabulary=run.vocabulary, batch=run.batch,
         micro_batch=run.micro_batch, data=run.data, tensor=run.tensor, stages=run.stages, chunks=run.chunks,
         schedule="interleaved" if run.chunks > 1 else "1f1b", sequence=run.sequence, attention="plain", dropout=DROPOUT,
-        recompute=run.recompute, machine="a100", memory=LIFTED,
+        recompute=run.recompute, machine="a100", memory=LIFTED, slots=slots, residual=residual,
     )  # fmt: skip
 
 
@@ -133,9 +135,9 @@ def product_flops(plan) -> float:  # type: ignore[no-untyped-def]
     )
 
 
-def predicted(run: Run) -> Row:
+def predicted(run: Run, slots: str | None, residual: int) -> Row:
     began = _seconds()
-    plan = built(run).plan
+    plan = built(run, slots, residual).plan
     seconds, told = _seconds() - began, plan.report()
     left_out = max(0.0, run.run_flops - product_flops(plan)) / run.devices / plan.machine.device("cuda:0").flops
     as_run = told.period + left_out * (told.computing + told.bubble) / told.computing
@@ -151,9 +153,9 @@ def _seconds() -> float:
     return process_time() + sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
 
-def in_a_process(name: str, seconds: int, gigabytes: int) -> Row:
+def in_a_process(name: str, seconds: int, settings: Sequence[str]) -> Row:
     """The row, or its name and why there is none."""
-    words = [sys.executable, __file__, "--one", name, "--memory", str(gigabytes)]
+    words = [sys.executable, __file__, "--one", name, *settings]
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -177,18 +179,19 @@ def lines(rows: Sequence[Row]) -> str:
 
 
 def main(words: Sequence[str]) -> int:
-    given = options(__doc__, words, rows=SMALL, seconds=900, memory=16, one="")
+    given = options(__doc__, words, rows=SMALL, seconds=900, memory=16, slots="least", residual=16, one="")
     if given.one:
         resource.setrlimit(resource.RLIMIT_AS, (given.memory * 10**9, given.memory * 10**9))
-        print(json.dumps(predicted(RUNS[given.one])))
+        print(json.dumps(predicted(RUNS[given.one], "least" if given.slots == "least" else None, given.residual)))
         return 0
     names = given.rows.split(",")
     unknown = [name for name in names if name not in RUNS]
     if unknown:
         raise SystemExit(f"no row {unknown[0]!r}; there are {', '.join(RUNS)}")
+    settings = ["--memory", str(given.memory), "--slots", given.slots, "--residual", str(given.residual)]
     rows = []
     for name in names:
-        rows.append(in_a_process(name, given.seconds, given.memory))
+        rows.append(in_a_process(name, given.seconds, settings))
         print(lines(rows[-1:]), flush=True)
     print(f"\n{lines(rows)}")
     save(given.json, rows)

@@ -41,7 +41,7 @@ def test_the_utilisation_of_korthikanti_et_al_follows_from_their_seconds() -> No
 def test_a_plan_counts_the_papers_flops(recompute: str, sequence: bool) -> None:
     """All but the last product of a region, which nobody reads in the backward pass: 8 B s h^2 of a layer, or 2 B s^2 h."""
     run = Run("tiny", 4, 32, 2, 2, 1, 1, 2, 4, 2, recompute, sequence, seconds=1.0, seq=16, vocabulary=64)
-    plan = built(run).plan
+    plan = built(run, residual=32).plan  # a head as small as this one is cheaper whole on each device where its table is in 16 bits
     assert plan.model_flops == pytest.approx(run.model_flops, rel=1e-12)
     unread = 8.0 * run.seq * run.width**2 if recompute == "blocks" else 2.0 * run.seq**2 * run.width
     assert product_flops(plan) == pytest.approx(run.run_flops - run.batch * run.layers * unread, rel=1e-12)
