@@ -7,6 +7,7 @@ import { filtering, focus, named, on, passing, state } from "./state.js";
 
 export function graph(section) {
   const drawn = data.graph;
+  section.classList.toggle("none", !drawn);
   if (!drawn) return section.append(h("p", { class: "soft" }, "The report was made of a plan alone, without its graph."));
   const { picture, root, tools, start, center } = drawing("graph", drawn.width, drawn.height);
   const nodes = drawn.nodes.map((node, i) => box(node, `node:${i}`, node.kind, node.op === "input" || node.op === "parameter" || node.op === "output" || node.op === "new value" ? node.name : node.op, below(node)));
