@@ -23,6 +23,8 @@ def report(given: Given, steps: int | None, measured: Trace | None) -> str:
     proof: Proof | None = None
     with suppress(PlanError):  # a plan that cannot be proved is still looked at
         proof = check(plan)
+    if steps is None and measured is not None:
+        steps = measured.steps  # so that the two runs lie over one another step by step
     trace = simulate(plan, steps=steps) if steps is not None else None
     boxings = program.boxings() if given.graph is not None else ()
     return view.html(plan, trace, given.graph, proof, measured=measured, boxings=boxings, file=given.path.name)
