@@ -5,9 +5,11 @@ In a session "..." stands for lines that are left out, and a line may be cut off
 
 from __future__ import annotations
 
+import argparse
 import re
 import runpy
 import shlex
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +20,12 @@ from oflow.cli import main
 from oflow.compiler.resize import device_nbytes
 from tests.compiler.nets import pipeline
 
-ROOT = Path(__file__).parent.parent.parent
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+import precision
+import stash
+
+ROOT = Path(__file__).parents[2]
 SESSION = re.compile(r"```text\n\$ (oflow [^\n]*)\n(.*?)```", re.DOTALL)
 
 
@@ -98,3 +105,29 @@ def test_what_is_computed_again_of_two_layers(tmp_path: Path, capsys: pytest.Cap
     graph, table = (next(i for i, line in enumerate(shown) if line.startswith(start)) for start in ("%29: ", "computed again: "))
     for line in shown[graph : graph + 4] + shown[table : table + 4]:
         assert line in printed
+
+
+def test_bytes_of_mixed_precision() -> None:
+    case = precision.Gpt(128, 64, 4, 1024, layers=4)
+    for layout in ("one", "data", "tensor"):
+        made = [precision.program(case, layout, precision=kind) for kind in precision.PRECISIONS]
+        arenas = " / ".join(f"{max(one.plan.arenas.values()) / 1e6:.1f}" for one in made)
+        moved = " / ".join(f"{sum(b.nbytes for b in precision.boxings(one.graph, one.plan.machine)) / 1e6:.1f}" for one in made)
+        (row,) = re.findall(rf"\| {layout}[ ,].* \| float32 / bfloat16 / float16 \| .*", page("mixed_precision"))
+        assert f"| {arenas} | {moved} |" in row
+
+
+@pytest.mark.parametrize("stages", [1, 4])
+def test_bytes_and_periods_of_the_stash(stages: int) -> None:
+    """Of the rows without a limit, which need no search; bytes of the host are those that wait there."""
+    sizes = argparse.Namespace(layers=4, width=128, window=128, batch=8, micro_batches=8)
+    rows = page("stash").split(f"{stages} stage")[-1].splitlines()
+    plain = stash.compiled(sizes, stages)
+    ways = {"plain": plain, **{f"{way} all": stash.compiled(sizes, stages, **{way: "all"}) for way in ("recompute", "offload")}}
+    for way, program in ways.items():
+        device = stash.fullest(program)
+        nbytes = [stash.bytes_of(one, device) for one in (program, plain)]
+        seconds = [one.plan.check().period for one in (program, plain)]
+        (row,) = (line.split() for line in rows[2:15] if line.startswith(f"{way}  "))
+        shown = [f"{nbytes[0] / 1e6:.1f}", "MB", f"{nbytes[0] / nbytes[1]:.2f}", f"{seconds[0] / seconds[1]:.2f}"]
+        assert row[len(way.split()) :][:4] == shown, way
