@@ -195,7 +195,7 @@ def test_buckets_of_sixteen_bits_change_no_bit(precision: str, micro_batches: in
             losses, state = sixteen_bits(zero, bucket_nbytes=limit, **options)
             assert losses == alone[0]
             assert all((state[name] == alone[1][name]).all() for name in state)
-        np.testing.assert_allclose(alone[0], whole[0], rtol=1e-5)
+        np.testing.assert_allclose(alone[0], whole[0], rtol=1e-4)
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
