@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from oflow.compiler.assignment import Domains, Problem
-from oflow.compiler.integer_program import COLUMNS, columns, solve
+from oflow.compiler.integer_program import COLUMNS, COLUMNS_OF_ONE_AXIS, columns, solve
 from oflow.compiler.network import LARGEST, least
 
 SWEEPS = 8
@@ -38,12 +38,14 @@ class Answer:
     method: str
 
 
-def cheapest(problem: Problem, starts: Sequence[Sequence[int]], largest_program: int = COLUMNS) -> Answer:
+def cheapest(problem: Problem, starts: Sequence[Sequence[int]], largest_program: int | None = None) -> Answer:
     """The best assignment found; exact where `bound` equals `seconds`.
 
-    starts: first assignments. largest_program: columns of the largest integer program that is solved.
+    starts: first assignments. largest_program: columns of the largest integer program that is solved (None: what compiling has time for).
     """
     everything = problem.everything
+    if largest_program is None:
+        largest_program = COLUMNS_OF_ONE_AXIS if problem.axes == 1 else COLUMNS
     bound, first = float(sum(one.min() for one in problem.seconds)), list(starts)
     if problem.boxings_of(everything) <= BOUNDED:
         relaxed, guess = least(problem.network(everything), LARGEST)

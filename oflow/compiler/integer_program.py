@@ -14,8 +14,9 @@ import numpy as np
 
 from oflow.compiler.assignment import Domains, Moving, Problem, Weights
 
-COLUMNS = 24_000
-"""The largest program that is solved while compiling: about two processor seconds for a random graph on two devices."""
+COLUMNS, COLUMNS_OF_ONE_AXIS = 6_000, 24_000
+"""The largest program that is solved while compiling. On one mesh axis relaxations are nearly whole and 20,000 columns take about two
+processor seconds; on several they branch, and 8,000 can take fifteen."""
 
 Row = tuple[list[int], list[float], float, float]
 """Columns, their factors, and the least and the largest sum."""

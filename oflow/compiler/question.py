@@ -17,7 +17,6 @@ from oflow.compiler.assignment import Moving, Problem, Same
 from oflow.compiler.boxing_costs import Boxings, extremes
 from oflow.compiler.cheapest import Answer, cheapest
 from oflow.compiler.choices import NO_HOME, NONE, Choices, Result, Ways
-from oflow.compiler.integer_program import COLUMNS
 from oflow.compiler.likeness import classes
 from oflow.compiler.network import LARGEST, least
 from oflow.compiler.strict import unasked
@@ -93,7 +92,7 @@ class Question:
 
     # ------------------------------------------------------------ answers
 
-    def best(self, largest_program: int = COLUMNS) -> Answer:
+    def best(self, largest_program: int | None = None) -> Answer:
         """The best of the answer for classes and, in small graphs, the one node by node; picks of every source and node."""
         found = self._solved(self.alike, largest_program)
         if len(self.graph.nodes) <= SMALL and max(self.alike, default=0) + 1 < len(self.alike):
@@ -103,7 +102,7 @@ class Question:
             return replace(found, bound=min(found.seconds, single.bound))
         return found
 
-    def _solved(self, alike: Sequence[int], largest_program: int, start: Sequence[int] = ()) -> Answer:
+    def _solved(self, alike: Sequence[int], largest_program: int | None, start: Sequence[int] = ()) -> Answer:
         problem, first = self.problem(alike), _first(alike)
         starts = [[start[i] for i in first] if start else [0] * len(first)]
         found = cheapest(problem, [*starts, *self._with_split_batches(problem, first)], largest_program)

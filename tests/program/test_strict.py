@@ -203,7 +203,7 @@ def test_a_boxing_that_two_want_is_asked_for_when_one_asks() -> None:
         first = of.sort(x, axis=0)
         return first, of.exp(x.to_global(FOUR, of.S(1)))
 
-    program = of.compile(f, of.spec((8, 8), "float32", FOUR, of.S(0)), strict=True)
+    program = of.compile(f, of.spec((256, 256), "float32", FOUR, of.S(0)), strict=True)
     assert [one.why for one in program.boxings()].count("to_global") == 1
 
 
