@@ -25,6 +25,11 @@ BEGIN, END = "<!-- made by growth.py from here -->", "<!-- made by growth.py up 
 COLOURS = ("#3b78c9", "#d9782d", "#2f9561", "#b8487c", "#7f5fc4", "#c2982b")
 LEFT, TOP, WIDTH, HEIGHT, RIGHT, BOTTOM = 64, 40, 520, 330, 300, 46
 Point = tuple[float, float]
+CASES = {
+    "layers": "layers, one device", "layers-data": "layers, two devices",
+    "irregular": "random graph, one device", "irregular-data": "random graph, two devices",
+}  # fmt: skip
+"""What the cases of operators.py are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ def curves(folder: Path) -> list[Curve]:
 
 
 SOURCES: tuple[tuple[str, str, str, str, Callable[[Row], str]], ...] = (
-    ("operators", "operators", "operators", "seconds", lambda row: f"compile, {row['name']}"),
+    ("operators", "operators", "operators", "seconds", lambda row: f"compile, {CASES.get(row['name'], row['name'])}"),
     ("scale", "devices", "devices", "seconds", lambda row: "compile, GPT-3 layers on devices"),
     ("check", "actors", "actors", "all", lambda row: f"check, {row['loops']} loops"),
     ("check", "actors", "actors", "period", lambda row: f"period, {row['loops']} loops"),
