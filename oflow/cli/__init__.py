@@ -15,8 +15,10 @@ from shutil import get_terminal_size
 from textwrap import fill
 
 from oflow.cli.diff import diff
+from oflow.cli.draw import view_file
 from oflow.cli.files import Options, UsageError, parse_words
-from oflow.cli.look import check, explain, simulate, view_file
+from oflow.cli.look import check, explain
+from oflow.cli.simulate import simulate
 from oflow.cli.train import bench, train
 from oflow.errors import OflowError
 from oflow.live import form, shown

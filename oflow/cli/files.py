@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import math
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -230,3 +232,26 @@ def check_known(options: Options, known: tuple[str, ...], where: str, shown: lis
         if name not in known:
             listed = ", ".join(shown or known)
             raise UsageError(f"{where} has no option {name!r}; " + (f"it takes {listed}" if listed else "it takes none"))
+
+
+def no_words(command: str, words: list[str]) -> None:
+    if words:
+        raise UsageError(f"{command} does not know what {words[0]!r} means; options are key=value")
+
+
+# ---------------------------------------------------------------- results
+
+
+def write(path: str, text: str) -> None:
+    """In UTF-8 on every machine: pictures have letters beyond ASCII."""
+    Path(path).write_text(text, encoding="utf-8")
+
+
+def output(args: Namespace, made: str) -> None:
+    """Write a result to the file of ``-o`` and say so, or print it."""
+    if not args.output:
+        print(made, end="" if made.endswith("\n") else "\n")
+        return
+    write(args.output, made)
+    told = {"file": args.output, "nbytes": len(made.encode())}
+    print(json.dumps(told) if args.json else f"wrote {args.output}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from oflow import view
-from oflow.cli.files import Options, UsageError, check_known, read_schedule, times_of
+from oflow.cli.files import Options, UsageError, check_known, output, read_schedule, times_of
 from oflow.schedule import Links, Listing, Replay, check_links, replay, to_csv
 from oflow.view.style import seconds_text
 
@@ -91,13 +91,7 @@ def view_schedule(args: Namespace, options: Options) -> None:
     suffix = Path(args.output).suffix if args.output else ".json" if args.json else ".txt"
     if suffix not in makers:
         raise UsageError(f"a schedule cannot be written as {suffix or 'a file without suffix'}; it can be {', '.join(sorted(makers))}")
-    made = makers[suffix]()
-    if not args.output:
-        print(made, end="" if made.endswith("\n") else "\n")
-        return
-    Path(args.output).write_text(made)
-    told = {"file": args.output, "nbytes": len(made.encode())}
-    print(json.dumps(told) if args.json else f"wrote {args.output}")
+    output(args, makers[suffix]())
     if suffix == ".svg" and not args.json:
         done = replay(schedule, times)
         print(f"{seconds_text(done.seconds)} a step, bubble {done.bubble:.1%}, peak {done.peak:g} stages of activations")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oflow.cli.files import Given, Options, UsageError, named, opened
+from oflow.cli.files import Given, Options, UsageError, named, no_words, opened
 from oflow.cli.machine import bench_machine
 from oflow.cli.tensorboard import recorded, scalars
 from oflow.errors import NotFiniteError, OflowError
@@ -37,8 +37,7 @@ def train(args: Namespace, words: list[str], options: Options) -> None:
 
     Ctrl-C lets the steps that were begun end; then there is a summary and, if asked for, a checkpoint, and KeyboardInterrupt goes on.
     """
-    if words:
-        raise UsageError(f"train does not know what {words[0]!r} means; options are key=value")
+    no_words("train", words)
     with opened(args.file, options) as given:
         feed = _batches(given)
         following = _following(given, _length(given, feed))
@@ -182,8 +181,7 @@ def bench(args: Namespace, words: list[str], options: Options) -> None:
     if args.file == "machine":
         bench_machine(args, words, options)
         return
-    if words:
-        raise UsageError(f"bench does not know what {words[0]!r} means; options are key=value")
+    no_words("bench", words)
     with opened(args.file, options) as given:
         few = few_batches(given)
         feed = itertools.islice(itertools.cycle(few), args.warm_up + args.steps)
